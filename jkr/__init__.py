@@ -1,0 +1,86 @@
+"""jkr: Khatri–Rao products and CP tensor models for JAX.
+
+Pure functions of arrays and pytrees, under any nesting of `jit`, `vmap`, `jvp`, `vjp`,
+`linearize`, `hessian`, `scan`, `checkpoint` and sharding. Nothing global is set, no input is
+mutated, randomness comes from explicit keys.
+
+Where things live
+    Dense products: `kronecker`, `hadamard`, `khatri_rao`, `face_splitting`, `penetrating_face`;
+    of partitioned matrices: `tracy_singh`, `block_khatri_rao`, `block_face_splitting`,
+    `block_column_khatri_rao`; beside them `vec`, `unvec`, `unfold`, `fold` and
+    `kronecker_permutation`.
+    Contractions, which never form the product: `mttkrp`.
+    `jkr.cp`: the CP model and its fits.
+    `jkr.datasets`: real tensors with axis labels; `jkr.plot`: figures (extra `plot`);
+    `python -m jkr`: the command line.
+
+Conventions
+    Order. In Khatri–Rao and Kronecker products the last matrix's index runs fastest (SciPy,
+    NumPy, TensorLy). Unfolding is in C order: T₍ₙ₎ = Aₙ diag(λ) (∗_{m≠n} A_m)ᵀ, modes in
+    natural order. Kolda's papers, MATLAB and pyttb unfold in Fortran order and take the
+    products in reverse.
+    Models. `CPTensor(weights, factors)`; factor n is (I_n, R).
+    Arguments. Dense products take matrices one by one, `khatri_rao(a, b, c)`; contractions take
+    the matrices of one product as a sequence, `mttkrp(tensor, [a, b, c], mode)`.
+    Batches. The matrices of dense products may carry leading batch dimensions, which broadcast.
+    Everything else batches by `vmap`.
+    Complex data. Nothing is conjugated unless the name or the docs say so; Grams use ᴴ.
+    dtypes are kept; integers are exact in products (within their width) and become the default
+    float in fits.
+    Errors. Shapes that do not fit are `ValueError`s at trace time that name the function, the
+    rule and the shapes; trouble at run time is a status in the result.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from jkr import cp as cp
+from jkr._contractions._mttkrp import mttkrp as mttkrp
+from jkr._products._blocks import block_column_khatri_rao as block_column_khatri_rao
+from jkr._products._blocks import block_face_splitting as block_face_splitting
+from jkr._products._blocks import block_khatri_rao as block_khatri_rao
+from jkr._products._blocks import tracy_singh as tracy_singh
+from jkr._products._hadamard import hadamard as hadamard
+from jkr._products._hadamard import penetrating_face as penetrating_face
+from jkr._products._khatri_rao import face_splitting as face_splitting
+from jkr._products._khatri_rao import khatri_rao as khatri_rao
+from jkr._products._kronecker import kronecker as kronecker
+from jkr._products._kronecker import kronecker_permutation as kronecker_permutation
+from jkr._products._unfold import fold as fold
+from jkr._products._unfold import unfold as unfold
+from jkr._products._vec import unvec as unvec
+from jkr._products._vec import vec as vec
+
+if TYPE_CHECKING:
+    from jkr import datasets as datasets
+    from jkr import plot as plot
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "block_column_khatri_rao",
+    "block_face_splitting",
+    "block_khatri_rao",
+    "cp",
+    "datasets",
+    "face_splitting",
+    "fold",
+    "hadamard",
+    "khatri_rao",
+    "kronecker",
+    "kronecker_permutation",
+    "mttkrp",
+    "penetrating_face",
+    "plot",
+    "tracy_singh",
+    "unfold",
+    "unvec",
+    "vec",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The edge of the house is imported when it is used: matplotlib stays out of `import jkr`.
+    if name in {"datasets", "plot"}:
+        return importlib.import_module(f"jkr.{name}")
+    raise AttributeError(f"module 'jkr' has no attribute {name!r}")

@@ -1,0 +1,177 @@
+"""Command line: `python -m jkr demo`, `python -m jkr fit FILE --rank R`.
+
+Reads, fits, prints, writes; the computing is all in the library. Errors of the user's are one
+line and exit status 1; files are written beside their place and then moved there, so that none
+is ever half written.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import jax
+import numpy as np
+
+from jkr import cp, datasets
+
+_CHUNK = 10  # sweeps between two progress lines
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m jkr", description="CP models of tensors")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="fit and draw the bundled serology tensor")
+    demo.add_argument("--rank", type=int, default=3, help="number of components")
+    demo.add_argument("--plot", type=Path, default=Path("jkr-demo-factors.png"), help="the picture")
+    fit = commands.add_parser("fit", help="fit a tensor of your own")
+    fit.add_argument("file", type=Path, help=".npy, or .npz")
+    fit.add_argument("--rank", type=int, required=True, help="number of components")
+    fit.add_argument("--array", help="which array of an .npz with several")
+    fit.add_argument("--out", type=Path, help="write weights and factors to this .npz")
+    fit.add_argument("--plot", type=Path, help="write a figure of the factors to this file")
+    for command in (demo, fit):
+        command.add_argument("--seed", type=int, default=0, help="of the random start")
+        command.add_argument("--tol", type=float, default=1e-6, help="smallest change of fit")
+        command.add_argument("--max-iters", type=int, default=500, help="largest sweep count")
+    options = parser.parse_args(arguments)
+    try:
+        _demo(options) if options.command == "demo" else _fit(options)
+    except (OSError, ValueError) as error:
+        sys.exit(f"jkr: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"jkr: {error.name} is not installed: pip install 'jkr[plot]'")
+    except KeyboardInterrupt:
+        sys.exit("jkr: interrupted")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    data = datasets.covid19_serology()
+    sizes = " × ".join(f"{d} {m}" for d, m in zip(data.tensor.shape, data.modes, strict=True))
+    print(f"COVID-19 serology, {sizes}\n{data.reference}\n")
+    result = _fitted(data.tensor, options)
+    _print_components(result.cp, data.modes, data.labels)
+    _write_plot(
+        options.plot,
+        result,
+        f"COVID-19 serology, rank {options.rank}, fit {float(result.fit):.3f}",
+        modes=data.modes,
+        labels=data.labels,
+        ordered=data.ordered,
+    )
+
+
+def _fit(options: argparse.Namespace) -> None:
+    result = _fitted(_read(options.file, options.array), options)
+    if options.out:
+        weights, factors = result.cp
+        arrays: dict[str, Any] = {"weights": weights, "fit": result.fit}
+        arrays |= {f"factor_{n}": a for n, a in enumerate(factors)}
+        _write(options.out, lambda file: np.savez(file, **arrays))
+    if options.plot:
+        title = f"{options.file.name}, rank {options.rank}, fit {float(result.fit):.3f}"
+        _write_plot(options.plot, result, title)
+
+
+def _read(path: Path, name: str | None) -> np.ndarray:
+    """The tensor in an .npy or .npz file, without pickle, numeric and without NaN."""
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        array = loaded if isinstance(loaded, np.ndarray) else _pick(loaded, path, name)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path} could not be read: {error}") from error
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"{path} holds {array.dtype} entries, and a tensor of numbers is needed")
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{path} holds NaN or inf, and this version fits complete tensors only: "
+            f"fill or cut out the missing entries first"
+        )
+    return array
+
+
+def _pick(archive: Any, path: Path, name: str | None) -> np.ndarray:
+    names = archive.files
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        raise ValueError(f"choose one of its arrays with --array: {', '.join(names)}")
+    return archive[name]
+
+
+def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
+    """Fit in chunks of sweeps, each going on from the last, with a progress line between."""
+    if options.max_iters < 1:
+        raise ValueError(f"--max-iters needs to be at least 1, got {options.max_iters}")
+    start: dict[str, Any] = {"key": jax.random.key(options.seed)}
+    done, shown = 0, sys.stderr.isatty()
+    print(f"shape {tensor.shape}, rank {options.rank}")
+    while True:
+        chunk = min(_CHUNK, options.max_iters - done)
+        result = cp.als(tensor, options.rank, tol=options.tol, max_iters=chunk, **start)
+        done += int(result.iterations)
+        line = f"{done:5d} sweeps   fit {float(result.fit):.6f}"
+        print(f"\r{line}", end="", file=sys.stderr, flush=True) if shown else print(line)
+        if bool(result.converged) or int(result.status) == 2 or done >= options.max_iters:
+            break
+        start = {"init": result.cp}
+    if shown:
+        print(file=sys.stderr)
+    print(f"{result.message}\nfit {float(result.fit):.6f} after {done} sweeps\n")
+    return result
+
+
+def _print_components(
+    model: cp.CPTensor, modes: tuple[str, ...], labels: tuple[tuple[str, ...], ...], top: int = 3
+) -> None:
+    """Each component's weight and, mode by mode, its largest loadings with their labels."""
+    weights, factors = model.arrange()
+    for r in range(model.rank):
+        print(f"component {r + 1}, weight {float(weights[r]):.4g}")
+        for mode, names, factor in zip(modes, labels, factors, strict=True):
+            column = np.asarray(factor[:, r])
+            largest = np.argsort(-abs(column))[:top]
+            loadings = ", ".join(
+                f"{names[i]}{'' if len(set(names)) == len(names) else f' #{i}'} {column[i]:+.2f}"
+                for i in largest
+            )
+            print(f"  {mode:10s} {loadings}")
+    print()
+
+
+def _write_plot(path: Path, result: cp.CPResult, title: str, **axes: Any) -> None:
+    from jkr import plot
+
+    figure = plot.factors(result.cp, title=title, **axes)
+    suffix = path.suffix.removeprefix(".") or "png"
+    _write(path, lambda file: figure.savefig(file, format=suffix, dpi=120))
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside its place, then move it there."""
+    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    print(f"wrote {path}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Argument checking: the only place where shapes are judged and shape errors are worded.
+
+Every check takes the public function's name first, raises `ValueError` at trace time as
+`name: rule, got shapes`, and returns what it learned (arrays, dimensions, ranks), so that no
+caller reads a shape twice.
+"""
+
+import operator
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+Sizes = tuple[int, ...]
+Partition = tuple[Sequence[int], Sequence[int]]
+
+
+def _listed(items: Sequence[Any]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    words = [str(item) for item in items]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
+    """`x` as a JAX array; text, None, ragged lists and objects are refused."""
+    try:
+        return jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: needs {what}, got {type(x).__name__}") from error
+
+
+def inexact(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
+    """`x` as a floating or complex JAX array: integers become the default float."""
+    x = array(name, x, what)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.result_type(float))
+
+
+def matrices(
+    name: str, ms: Sequence[ArrayLike], *, rows: bool = False, columns: bool = False
+) -> list[Array]:
+    """The operands of a dense product: (..., I, J), leading dimensions that broadcast.
+
+    Args:
+        name: the public function.
+        ms: its operands.
+        rows: whether row counts must agree.
+        columns: whether column counts must agree.
+
+    Returns:
+        The operands as arrays of one number of dimensions (ones inserted in front).
+    """
+    if not ms:
+        raise ValueError(f"{name}: needs at least one matrix, got none")
+    if any(isinstance(m, list | tuple) for m in ms):
+        raise ValueError(
+            f"{name}: takes matrices as separate arguments, got a sequence; "
+            f"unpack it: {name}(*matrices)"
+        )
+    arrays = [array(name, m, "matrices of numbers") for m in ms]
+    shapes = [m.shape for m in arrays]
+    if any(len(shape) < 2 for shape in shapes):
+        raise ValueError(f"{name}: matrices need two dimensions or more, got {_listed(shapes)}")
+    if rows and len({shape[-2] for shape in shapes}) > 1:
+        raise ValueError(f"{name}: matrices need equal row counts, got {_listed(shapes)}")
+    if columns and len({shape[-1] for shape in shapes}) > 1:
+        raise ValueError(f"{name}: matrices need equal column counts, got {_listed(shapes)}")
+    try:
+        order = len(jnp.broadcast_shapes(*(shape[:-2] for shape in shapes))) + 2
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: leading batch dimensions need to broadcast, got {_listed(shapes)}"
+        ) from error
+    return [m.reshape((1,) * (order - m.ndim) + m.shape) for m in arrays]
+
+
+def partition(name: str, which: str, shape: Sizes, partition: Partition) -> tuple[Sizes, Sizes]:
+    """(row_sizes, column_sizes) of one matrix, as tuples of ints that add up to its shape."""
+    try:
+        row_sizes, column_sizes = (tuple(operator.index(s) for s in sizes) for sizes in partition)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: partition_{which} needs (row_sizes, column_sizes), two tuples of ints, "
+            f"got {partition!r}"
+        ) from error
+    if min((*row_sizes, *column_sizes), default=0) < 0:
+        raise ValueError(f"{name}: block sizes need to be nonnegative, got {partition!r}")
+    if (sum(row_sizes), sum(column_sizes)) != tuple(shape[-2:]):
+        raise ValueError(
+            f"{name}: the block sizes of partition_{which} need to add up to the shape of "
+            f"{which}, got {row_sizes} by {column_sizes} for {shape}"
+        )
+    return row_sizes, column_sizes
+
+
+def matching(
+    name: str, rule: str, a: Sizes, b: Sizes, *, counts_only: bool = False
+) -> tuple[Sizes, Sizes]:
+    """Two lists of block sizes that agree, in their number or block by block."""
+    if (len(a) != len(b)) if counts_only else (a != b):
+        raise ValueError(f"{name}: the partitions need {rule}, got {a} and {b}")
+    return a, b
+
+
+def penetrating(name: str, a: ArrayLike, b: ArrayLike) -> tuple[Array, Array, int]:
+    """a (..., p, g) and b (..., p, g·n), and n."""
+    x, y = matrices(name, (a, b), rows=True)
+    g, columns = x.shape[-1], y.shape[-1]
+    if columns % g if g else columns:
+        raise ValueError(
+            f"{name}: the columns of b need to be a multiple of the columns of a, "
+            f"got {x.shape} and {y.shape}"
+        )
+    return x, y, columns // g if g else 0
+
+
+def one_matrix(name: str, a: ArrayLike) -> Array:
+    """A single matrix (..., I, J)."""
+    return matrices(name, (a,))[0]
+
+
+def sizes(name: str, shape: Sequence[int], least: int = 0) -> Sizes:
+    """A shape given by the user, as a tuple of ints that are at least `least`."""
+    try:
+        dims = tuple(operator.index(s) for s in shape)
+    except TypeError as error:
+        raise ValueError(f"{name}: a shape is a sequence of ints, got {shape!r}") from error
+    if min(dims, default=least) < least:
+        raise ValueError(f"{name}: dimensions need to be at least {least}, got {dims}")
+    return dims
+
+
+def vector_to_matrix(name: str, v: ArrayLike, shape: Sequence[int]) -> tuple[Array, Sizes]:
+    """v (..., m·n) and the shape (m, n) that it is to take."""
+    x, dims = array(name, v), sizes(name, shape)
+    if len(dims) != 2:
+        raise ValueError(f"{name}: shape needs to be (rows, columns), got {dims}")
+    if x.ndim < 1 or x.shape[-1] != dims[0] * dims[1]:
+        raise ValueError(
+            f"{name}: a vector of {dims[0]}·{dims[1]} = {dims[0] * dims[1]} entries is needed "
+            f"for the shape {dims}, got {x.shape}"
+        )
+    return x, dims
+
+
+def mode(name: str, mode: int, order: int) -> int:
+    """A mode of a tensor of that order, counted from 0; negative ones count from the end."""
+    try:
+        n = operator.index(mode)
+    except TypeError as error:
+        raise ValueError(f"{name}: mode needs to be an int, got {mode!r}") from error
+    if not -order <= n < order:
+        raise ValueError(f"{name}: mode {n} is out of range for a tensor of order {order}")
+    return n % order
+
+
+def tensor(name: str, x: ArrayLike, *, order: int = 1) -> Array:
+    """A tensor of at least that order."""
+    t = array(name, x, "a tensor of numbers")
+    if t.ndim < order:
+        raise ValueError(f"{name}: the tensor needs order {order} or more, got shape {t.shape}")
+    return t
+
+
+def unfolded(
+    name: str, matrix: ArrayLike, n: int, shape: Sequence[int]
+) -> tuple[Array, int, Sizes]:
+    """A mode-n unfolding, its mode counted from 0, and the shape of the tensor it came from."""
+    m, dims = array(name, matrix, "a matrix of numbers"), sizes(name, shape)
+    n = mode(name, n, len(dims))
+    rows, columns = dims[n], prod(dims[:n] + dims[n + 1 :])
+    if m.shape != (rows, columns):
+        raise ValueError(
+            f"{name}: the mode-{n} unfolding of a tensor of shape {dims} is "
+            f"({rows}, {columns}), got {m.shape}"
+        )
+    return m, n, dims
+
+
+def factors(
+    name: str, factors: Sequence[ArrayLike], shape: Sizes | None = None
+) -> tuple[list[Array], int]:
+    """Factor matrices (I_n, R), one a mode, and R; their row counts are `shape` where given."""
+    if not isinstance(factors, list | tuple):
+        raise ValueError(
+            f"{name}: factors need to be a sequence of matrices, one a mode, "
+            f"got {type(factors).__name__}"
+        )
+    arrays = [array(name, f, "factor matrices of numbers") for f in factors]
+    shapes = [f.shape for f in arrays]
+    if not arrays or any(len(s) != 2 for s in shapes) or len({s[1] for s in shapes}) != 1:
+        raise ValueError(
+            f"{name}: factors need to be matrices with equal column counts, "
+            f"got {_listed(shapes) or 'none'}"
+        )
+    if shape is not None and tuple(s[0] for s in shapes) != tuple(shape):
+        raise ValueError(
+            f"{name}: factors need one row for each index of their mode, "
+            f"got {_listed(shapes)} for a tensor of shape {shape}"
+        )
+    return arrays, shapes[0][1]
+
+
+def weights(name: str, weights: ArrayLike, rank: int) -> Array:
+    """The component weights λ, (R,)."""
+    w = array(name, weights, "component weights")
+    if w.shape != (rank,):
+        raise ValueError(
+            f"{name}: weights need one entry for each of the {rank} components, got {w.shape}"
+        )
+    return w
+
+
+def rank(name: str, rank: int) -> int:
+    """A number of components, at least 1."""
+    return at_least_one(name, "rank", rank)
+
+
+def at_least_one(name: str, what: str, value: int) -> int:
+    """A static count, at least 1."""
+    try:
+        n = operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: {what} needs to be an int, got {value!r}") from error
+    if n < 1:
+        raise ValueError(f"{name}: {what} needs to be at least 1, got {n}")
+    return n
+
+
+def same_shape(name: str, a: Sizes, b: Sizes) -> None:
+    """Two tensors of one shape."""
+    if a != b:
+        raise ValueError(f"{name}: both tensors need the same shape, got {a} and {b}")
+
+
+def data(name: str, x: ArrayLike) -> Array:
+    """A tensor to be fitted: floating or complex, order 2 or more, no empty mode."""
+    t = inexact(name, x, "a tensor of numbers")
+    if t.ndim < 2:
+        raise ValueError(f"{name}: the tensor needs order 2 or more, got shape {t.shape}")
+    if 0 in t.shape:
+        raise ValueError(f"{name}: the tensor has an empty mode, got shape {t.shape}")
+    return t
+
+
+def inexact_dtype(name: str, dtype: DTypeLike | None) -> DTypeLike:
+    """A floating or complex dtype; the default float where none is given."""
+    dtype = jnp.result_type(float) if dtype is None else dtype
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise ValueError(f"{name}: dtype needs to be floating or complex, got {jnp.dtype(dtype)}")
+    return dtype
+
+
+def model(
+    name: str, cp: Any, shape: Sizes, rank: int, dtype: DTypeLike
+) -> tuple[list[Array], Array]:
+    """Factors and weights of a start: of that shape, rank and dtype."""
+    try:
+        given_weights, given_factors = cp
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: init needs to be a string or a CPTensor, got {type(cp).__name__}"
+        ) from error
+    arrays, given_rank = factors(name, given_factors, shape)
+    if given_rank != rank:
+        raise ValueError(f"{name}: init has rank {given_rank}, and rank {rank} was asked for")
+    arrays.append(weights(name, given_weights, rank))
+    if any(jnp.iscomplexobj(a) for a in arrays) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"{name}: a complex init cannot start the fit of a {dtype} tensor")
+    *arrays, w = (a.astype(dtype) for a in arrays)
+    return arrays, w
+
+
+def axes(name: str, shape: Sizes, **what: Sequence[Any]) -> None:
+    """What is said of each mode: one entry a mode, and one label an index."""
+    for word, entries in what.items():
+        if len(entries) != len(shape):
+            raise ValueError(
+                f"{name}: {word} need one entry for each of the {len(shape)} modes, "
+                f"got {len(entries)}"
+            )
+    for n, (dim, names) in enumerate(zip(shape, what.get("labels", ()), strict=False)):
+        if names is not None and len(names) != dim:
+            raise ValueError(
+                f"{name}: mode {n} has {dim} indices and needs as many labels, got {len(names)}"
+            )

@@ -1,0 +1,1 @@
+"""Contractions: what uses a Khatri–Rao product without ever forming it."""

@@ -1,0 +1,123 @@
+"""The CP model ⟦λ; A_1, …, A_N⟧ = Σ_r λ_r a_r⁽¹⁾ ∘ … ∘ a_r⁽ᴺ⁾ as a pytree.
+
+A NamedTuple, so that it unpacks as `weights, factors = cp` and passes through every transform;
+the data of a model are its leaves, and everything else is a method.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from jkr import _check
+from jkr._products._hadamard import hadamard
+
+
+class CPTensor(NamedTuple):
+    """CP (CANDECOMP/PARAFAC) tensor Σ_r λ_r a_r⁽¹⁾ ∘ … ∘ a_r⁽ᴺ⁾.
+
+    Entry (i_1, …, i_N) is Σ_r λ_r ∏ₙ Aₙ[i_n, r].
+
+    Attributes:
+        weights: component weights λ, (R,).
+        factors: factor matrices Aₙ (I_n, R), one a mode, in a tuple or list.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> cp = jkr.cp.CPTensor(jnp.array([2.0]), (jnp.ones((2, 1)), jnp.ones((3, 1))))
+        >>> weights, factors = cp
+        >>> cp.shape, cp.rank
+        ((2, 3), 1)
+
+    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 3.
+    """
+
+    weights: Array
+    factors: tuple[Array, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(I_1, …, I_N), the shape of the tensor that this model stands for."""
+        return tuple(jnp.shape(a)[0] for a in self.factors)
+
+    @property
+    def rank(self) -> int:
+        """R, the number of components."""
+        return jnp.shape(self.weights)[0]
+
+    def full(self) -> Array:
+        """The dense tensor (I_1, …, I_N) (J4)."""
+        weights, factors = _checked("CPTensor.full", self)
+        order = len(factors)
+        operands = [part for n, a in enumerate(factors) for part in (a, [n, order])]
+        return jnp.einsum(weights, [order], *operands, list(range(order)))
+
+    def norm(self) -> Array:
+        """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6)."""
+        return _sqrt(self.inner(self).real)
+
+    def inner(self, other: "CPTensor") -> Array:
+        """Σ conj(self) ∘ other = λᴴ(∘ₙ AₙᴴBₙ)μ, never forming either tensor (J6).
+
+        Args:
+            other: a CP tensor of the same shape; its rank may differ.
+        """
+        weights, factors = _checked("CPTensor.inner", self)
+        other_weights, other_factors = _checked("CPTensor.inner", other)
+        _check.same_shape("CPTensor.inner", self.shape, other.shape)
+        grams = [a.conj().T @ b for a, b in zip(factors, other_factors, strict=True)]
+        return weights.conj() @ hadamard(*grams) @ other_weights
+
+    def normalize(self) -> "CPTensor":
+        """The same tensor with unit-norm columns, their norms moved into the weights.
+
+        A column of zeros stays, and its component's weight becomes 0. Weights keep their sign
+        (phase).
+        """
+        weights, factors = _checked("CPTensor.normalize", self)
+        columns = []
+        for a in factors:
+            norms = column_norms(a)
+            weights = weights * norms.astype(weights.dtype)
+            columns.append(a / jnp.where(norms == 0, 1, norms)[None, :].astype(a.dtype))
+        return CPTensor(weights, tuple(columns))
+
+    def arrange(self) -> "CPTensor":
+        """The same tensor in a normal form that can be read and compared.
+
+        Unit-norm columns, nonnegative weights, components by decreasing weight; in every mode but
+        the first, the entry of largest absolute value of each column is positive.
+        """
+        weights, factors = self.normalize()
+        order = jnp.argsort(-jnp.abs(weights))
+        first, *others = (a[:, order] for a in factors)
+        phase = _phase(weights[order])
+        for n, a in enumerate(others):
+            largest = jnp.argmax(jnp.abs(a), axis=0)
+            sign = _phase(jnp.take_along_axis(a, largest[None, :], axis=0)[0])
+            others[n], phase = a * sign.conj()[None, :], phase * sign
+        return CPTensor(
+            jnp.abs(weights[order]).astype(weights.dtype), (first * phase[None, :], *others)
+        )
+
+
+def _phase(z: Array) -> Array:
+    """z/|z|, and 1 at zero."""
+    safe = jnp.where(z == 0, jnp.ones_like(z), z)
+    return safe / jnp.abs(safe).astype(z.dtype)
+
+
+def column_norms(a: Array) -> Array:
+    """Euclidean norms of the columns (R,), real; where a column is zero so is its derivative."""
+    return _sqrt(jnp.sum((a * a.conj()).real, axis=0))
+
+
+def _sqrt(x: Array) -> Array:
+    """√max(x, 0) with derivative 0, not inf, where x ≤ 0 (R6)."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def _checked(name: str, cp: CPTensor) -> tuple[Array, list[Array]]:
+    factors, rank = _check.factors(name, cp.factors)
+    return _check.weights(name, cp.weights, rank), factors

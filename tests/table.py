@@ -1,0 +1,280 @@
+"""The transforms table: every public function of arrays is a row, with a dense reference.
+
+A row gives the function of its array arguments alone (everything static closed over), a
+reference made of einsum and reshapes, which JAX differentiates plainly, and the shapes.
+`test_transforms.py` crosses the rows with the transforms.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jkr
+from jkr import cp
+
+PRODUCT_DTYPES = (
+    *("float64", "float32", "bfloat16", "float16"),
+    *("complex128", "complex64", "int32", "int8", "bool"),
+)
+INEXACT_DTYPES = ("float64", "float32", "complex128", "complex64")
+
+
+class Row(NamedTuple):
+    """One function (of arrays) and what it should agree with."""
+
+    function: Callable
+    reference: Callable
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...] = INEXACT_DTYPES
+    differentiable: bool = True
+
+
+def einsum(subscripts, *shape):
+    return lambda *ms: jnp.einsum(subscripts, *ms).reshape(shape)
+
+
+PA, PB = ((2, 1), (1, 2)), ((1, 2), (2, 1))  # partitions of two 3×3 matrices
+
+
+def blocks_reference(subscripts, matching):
+    """Blocks by slicing, products of blocks by einsum, put together by concatenation."""
+
+    def split(m, partition):
+        rows = jnp.split(m, np.cumsum(partition[0])[:-1], axis=0)
+        return [jnp.split(row, np.cumsum(partition[1])[:-1], axis=1) for row in rows]
+
+    def product(x, y):
+        z = jnp.einsum(subscripts, x, y)
+        rows = x.shape[0] * (y.shape[0] if subscripts[5:].count("k") else 1)
+        return z.reshape(rows, -1)
+
+    def reference(pa, pb):
+        def f(a, b):
+            xs, ys = split(a, pa), split(b, pb)
+            if matching:
+                pairs = zip(xs, ys, strict=True)
+                return jnp.block(
+                    [[product(x, y) for x, y in zip(r, s, strict=True)] for r, s in pairs]
+                )
+            return jnp.block(
+                [[jnp.block([[product(x, y) for y in s] for s in ys]) for x in r] for r in xs]
+            )
+
+        return f
+
+    return reference
+
+
+def model_reference(w, *factors):
+    letters = "abcdef"[: len(factors)]
+    return jnp.einsum(f"z,{','.join(c + 'z' for c in letters)}->{letters}", w, *factors)
+
+
+def of_model(method):
+    return lambda w, *factors: method(cp.CPTensor(w, factors))
+
+
+def mttkrp_reference(n, order):
+    letters = "abcdef"[:order]
+    others = ",".join(c + "z" for m, c in enumerate(letters) if m != n)
+
+    def f(x, *factors):
+        kept = [a for m, a in enumerate(factors) if m != n]
+        return jnp.einsum(f"{letters},{others}->{letters[n]}z", x, *kept)
+
+    return f
+
+
+def normalize_reference(w, *factors):
+    norms = [jnp.sqrt(jnp.sum((a * a.conj()).real, axis=0)) for a in factors]
+    for norm in norms:
+        w = w * norm.astype(w.dtype)
+    return w, tuple(a / n[None, :].astype(a.dtype) for a, n in zip(factors, norms, strict=True))
+
+
+def arrange_reference(w, *factors):
+    w, factors = normalize_reference(w, *factors)
+    order = np.argsort(-np.abs(np.asarray(jax.lax.stop_gradient(w))))
+    return w[order], tuple(a[:, order] for a in factors)
+
+
+MODEL = ((2,), (3, 2), (2, 2), (4, 2))
+TENSOR = ((3, 2, 4), (3, 2), (2, 2), (4, 2))
+
+ROWS: dict[str, list[Row]] = {
+    "kronecker": [
+        Row(jkr.kronecker, einsum("ij,kl->ikjl", 6, 6), ((2, 3), (3, 2)), PRODUCT_DTYPES),
+        Row(
+            jkr.kronecker,
+            einsum("ij,kl,mn->ikmjln", 8, 6),
+            ((2, 3), (2, 1), (2, 2)),
+        ),
+    ],
+    "hadamard": [
+        Row(jkr.hadamard, einsum("ij,ij->ij", 2, 3), ((2, 3), (2, 3)), PRODUCT_DTYPES),
+        Row(jkr.hadamard, einsum("ij,ij,ij->ij", 2, 3), ((2, 3),) * 3),
+    ],
+    "khatri_rao": [
+        Row(jkr.khatri_rao, einsum("ir,kr->ikr", 6, 3), ((2, 3), (3, 3)), PRODUCT_DTYPES),
+        Row(jkr.khatri_rao, einsum("ir,jr,kr->ijkr", 12, 2), ((2, 2), (3, 2), (2, 2))),
+        Row(jkr.khatri_rao, lambda a: a, ((2, 3),), PRODUCT_DTYPES),
+        Row(
+            jkr.khatri_rao,
+            lambda a, b: jnp.einsum("xir,kr->xikr", a, b).reshape(2, 6, 3),
+            ((2, 2, 3), (3, 3)),
+        ),
+    ],
+    "face_splitting": [
+        Row(jkr.face_splitting, einsum("ij,il->ijl", 2, 12), ((2, 3), (2, 4)), PRODUCT_DTYPES),
+        Row(jkr.face_splitting, einsum("ij,ik,il->ijkl", 2, 12), ((2, 3), (2, 2), (2, 2))),
+    ],
+    "penetrating_face": [
+        Row(
+            jkr.penetrating_face,
+            lambda a, b: (a[:, None, :] * b.reshape(2, 2, 3)).reshape(2, 6),
+            ((2, 3), (2, 6)),
+            PRODUCT_DTYPES,
+        )
+    ],
+    "tracy_singh": [
+        Row(
+            lambda a, b: jkr.tracy_singh(a, b, PA, PB),
+            blocks_reference("ij,kl->ikjl", matching=False)(PA, PB),
+            ((3, 3), (3, 3)),
+            PRODUCT_DTYPES,
+        )
+    ],
+    "block_khatri_rao": [
+        Row(
+            lambda a, b: jkr.block_khatri_rao(a, b, PA, PB),
+            blocks_reference("ij,kl->ikjl", matching=True)(PA, PB),
+            ((3, 3), (3, 3)),
+            PRODUCT_DTYPES,
+        )
+    ],
+    "block_face_splitting": [
+        Row(
+            lambda a, b: jkr.block_face_splitting(a, b, PA, (PA[0], PB[1])),
+            blocks_reference("ij,il->ijl", matching=True)(PA, (PA[0], PB[1])),
+            ((3, 3), (3, 3)),
+            PRODUCT_DTYPES,
+        )
+    ],
+    "block_column_khatri_rao": [
+        Row(
+            lambda a, b: jkr.block_column_khatri_rao(a, b, PA, (PB[0], PA[1])),
+            blocks_reference("ij,kj->ikj", matching=True)(PA, (PB[0], PA[1])),
+            ((3, 3), (3, 3)),
+            PRODUCT_DTYPES,
+        )
+    ],
+    "vec": [Row(jkr.vec, lambda a: jnp.einsum("ij->ji", a).reshape(6), ((2, 3),), PRODUCT_DTYPES)],
+    "unvec": [
+        Row(
+            lambda v: jkr.unvec(v, (2, 3)),
+            lambda v: jnp.einsum("ij->ji", v.reshape(3, 2)),
+            ((6,),),
+            PRODUCT_DTYPES,
+        )
+    ],
+    "unfold": [
+        Row(
+            lambda x, n=n: jkr.unfold(x, n),
+            lambda x, n=n: jnp.einsum(("ijk->ijk", "ijk->jik", "ijk->kij")[n], x).reshape(
+                x.shape[n], -1
+            ),
+            ((2, 3, 4),),
+            PRODUCT_DTYPES,
+        )
+        for n in range(3)
+    ],
+    "fold": [
+        Row(
+            lambda m: jkr.fold(m, 1, (2, 3, 4)),
+            lambda m: jnp.einsum("jik->ijk", m.reshape(3, 2, 4)),
+            ((3, 8),),
+            PRODUCT_DTYPES,
+        )
+    ],
+    "mttkrp": [
+        Row(
+            lambda x, *factors, n=n: jkr.mttkrp(x, factors, n),
+            mttkrp_reference(n, 3),
+            TENSOR,
+        )
+        for n in range(3)
+    ],
+    "cp.CPTensor.full": [Row(of_model(cp.CPTensor.full), model_reference, MODEL)],
+    "cp.CPTensor.norm": [
+        Row(
+            of_model(cp.CPTensor.norm),
+            lambda *m: jnp.sqrt(jnp.sum(jnp.abs(model_reference(*m)) ** 2)),
+            MODEL,
+        )
+    ],
+    "cp.CPTensor.inner": [
+        Row(
+            lambda w, a, b, v, c, d: cp.CPTensor(w, (a, b)).inner(cp.CPTensor(v, (c, d))),
+            lambda w, a, b, v, c, d: jnp.sum(
+                model_reference(w, a, b).conj() * model_reference(v, c, d)
+            ),
+            ((2,), (3, 2), (2, 2), (3,), (3, 3), (2, 3)),
+        )
+    ],
+    "cp.CPTensor.normalize": [Row(of_model(cp.CPTensor.normalize), normalize_reference, MODEL)],
+    "cp.CPTensor.arrange": [
+        Row(
+            lambda *m: (lambda arranged: (arranged.full(), arranged.weights))(
+                cp.CPTensor(m[0], m[1:]).arrange()
+            ),
+            lambda *m: (
+                model_reference(*m),
+                (lambda w: -jnp.sort(-jnp.abs(w)).astype(w.dtype))(normalize_reference(*m)[0]),
+            ),
+            MODEL,
+        )
+    ],
+    # Not differentiable: integers in, integers or random numbers out, or (als) a while_loop.
+    "kronecker_permutation": [
+        Row(
+            lambda: jkr.kronecker_permutation(2, 3, 4, 5),
+            lambda: jnp.einsum("acbd->abcd", jnp.arange(120).reshape(2, 4, 3, 5)).reshape(-1),
+            (),
+            ("int64",),
+            differentiable=False,
+        )
+    ],
+    "cp.random": [
+        Row(
+            lambda seed: jax.tree.map(jnp.shape, cp.random(jax.random.key(0), (2, 3), 2)) and seed,
+            lambda seed: seed,
+            ((),),
+            ("int32",),
+            differentiable=False,
+        )
+    ],
+    "cp.als": [
+        Row(
+            lambda x: cp.als(x, 1, key=jax.random.key(0), max_iters=30, tol=0).cp.full(),
+            lambda x: (lambda u, s, v: s[0].astype(u.dtype) * u[:, :1] * v[:1])(*jnp.linalg.svd(x)),
+            ((3, 3),),
+            differentiable=False,
+        )
+    ],
+}
+
+
+def public_names():
+    """Every public function, and every method of a public class that computes."""
+    for prefix, module in (("", jkr), ("cp.", cp)):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isfunction(value):
+                yield prefix + name
+    for name, method in vars(cp.CPTensor).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            yield f"cp.CPTensor.{name}"

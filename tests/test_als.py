@@ -1,0 +1,138 @@
+"""ALS: against TensorLy from the same start, under transforms, on hostile data."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorly as tl
+from numpy.testing import assert_allclose
+from tensorly.decomposition import parafac
+
+import jkr
+from jkr import cp
+
+KEY = jax.random.key(0)
+
+
+def recomputed_fit(x, model):
+    x = np.asarray(x)
+    return 1 - np.linalg.norm(x - np.asarray(model.full())) / np.linalg.norm(x)
+
+
+def tensorly_fit(x, start, sweeps):
+    weights, factors = (jax.tree.map(np.array, part) for part in start)
+    init = tl.cp_tensor.CPTensor((weights, list(factors)))
+    fitted = parafac(np.asarray(x), start.rank, n_iter_max=sweeps, init=init, tol=0)
+    return recomputed_fit(x, jax.tree.map(jnp.asarray, cp.CPTensor(*fitted)))
+
+
+@pytest.mark.parametrize("sweeps", [1, 5, 50])
+def test_same_fit_as_tensorly_from_the_same_start(sweeps):
+    x = jkr.datasets.covid19_serology().tensor
+    start = cp.random(KEY, x.shape, 3)
+    result = cp.als(x, 3, init=start, tol=0, max_iters=sweeps)
+    assert int(result.iterations) == sweeps
+    assert_allclose(result.fit, tensorly_fit(x, start, sweeps), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("shape", [(6, 5), (5, 6, 4), (3, 4, 5, 2), (1, 4, 3)], ids=str)
+def test_exactly_low_rank_tensors_are_recovered(shape, dtype):
+    x = cp.random(jax.random.key(3), shape, 2, dtype=dtype).full()
+    result = cp.als(x, 2, key=KEY, tol=1e-9, max_iters=1000)
+    single = dtype in ("float32", "complex64")
+    assert result.fit > 1 - (2e-3 if single else 1e-5)
+    assert_allclose(result.fit, recomputed_fit(x, result.cp), atol=2e-3 if single else 1e-7)
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.cp)} == {x.dtype}
+    assert result.fit.dtype == x.real.dtype
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("rank", [1, 3, 6])
+@pytest.mark.parametrize(
+    "tensor",
+    [np.ones((4, 4, 4)), np.zeros((4, 4, 4)), np.eye(4)[:, :, None] * np.eye(4)[:, None, :]],
+    ids=["ones", "zeros", "diagonal"],
+)
+def test_singular_problems_stay_finite(tensor, rank, dtype):
+    result = cp.als(tensor.astype(dtype), rank, key=KEY)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
+    assert np.all(result.cp.weights.real >= 0)
+    for a in result.cp.factors:
+        assert_allclose(jnp.linalg.norm(a, axis=0), 1, atol=1e-5)
+    if not tensor.any():
+        assert (result.relative_error, bool(result.converged)) == (0, True)
+
+
+def test_zero_tolerance_runs_every_sweep_and_history_is_padded():
+    x = cp.random(KEY, (4, 5, 6), 2).full()
+    assert int(cp.als(x, 2, key=KEY, tol=0, max_iters=37).iterations) == 37
+    result = cp.als(x, 2, key=KEY, tol=1e-3, max_iters=37)
+    assert result.history.shape == (37,)
+    assert int(result.iterations) < 37
+    assert_allclose(result.history[result.iterations - 1 :], result.fit, rtol=0)
+    assert abs(result.history[result.iterations - 1] - result.history[result.iterations - 2]) < 1e-3
+
+
+def test_fit_never_gets_worse():
+    x = jax.random.normal(jax.random.key(5), (5, 6, 7))
+    assert np.all(np.diff(cp.als(x, 3, key=KEY, tol=0, max_iters=60).history) > -1e-12)
+
+
+def test_status_says_how_it_ended():
+    x = jax.random.normal(KEY, (5, 6, 7))
+    for options, status, word in (
+        ({"tol": 1e-2}, 0, "converged"),
+        ({"tol": 0, "max_iters": 3}, 1, "raise max_iters"),
+    ):
+        result = cp.als(x, 2, key=KEY, **options)
+        assert int(result.status) == status
+        assert word in result.message
+        assert bool(result.converged) == (status == 0)
+    broken = cp.als(x.at[0, 0, 0].set(jnp.nan), 2, key=KEY)
+    assert int(broken.status) == 2
+    assert "NaN" in broken.message
+    assert int(broken.iterations) == 1
+
+
+def test_jit_and_vmap_equal_the_loop():
+    x = jax.random.normal(KEY, (3, 4, 5, 6))
+    keys = jax.random.split(KEY, 3)
+    tols = jnp.asarray([1e-2, 1e-4, 1e-6])
+    fit = lambda x, key, tol: cp.als(x, 2, key=key, tol=tol, max_iters=80)  # noqa: E731
+    batch = jax.jit(jax.vmap(fit))(x, keys, tols)
+    for k in range(3):
+        one = fit(x[k], keys[k], tols[k])
+        assert int(one.iterations) == int(batch.iterations[k])
+        assert_allclose(one.fit, batch.fit[k], atol=1e-9)
+    assert len(set(batch.iterations.tolist())) == 3
+
+
+def test_start_is_absorbed_and_its_order_kept():
+    truth = cp.random(jax.random.key(2), (4, 5, 6), 2)
+    start = cp.CPTensor(jnp.asarray([3.0, 0.5]), truth.factors)
+    result = cp.als(start.full(), 2, init=start, max_iters=5)
+    assert result.fit > 1 - 1e-7
+    expected = start.normalize()
+    for a, b in zip(result.cp.factors, expected.factors, strict=True):
+        assert_allclose(abs(jnp.sum(a * b, axis=0)), 1, atol=1e-6)
+    assert_allclose(result.cp.weights, expected.weights, rtol=1e-5)
+
+
+def test_start_takes_the_dtype_of_the_tensor():
+    x = jnp.ones((2, 3), "float32")
+    assert cp.als(x, 1, init=cp.random(KEY, (2, 3), 1)).cp.weights.dtype == "float32"
+
+
+def test_integers_are_fitted_in_the_default_float():
+    assert cp.als(np.ones((2, 3), int), 1, key=KEY).fit.dtype == "float64"
+
+
+def test_eager_calls_compile_once():
+    from jkr.cp._als import _fit
+
+    x = jax.random.normal(KEY, (3, 3, 2))
+    cp.als(x, 2, key=KEY, tol=1e-3, max_iters=11)
+    compiled = _fit._cache_size()
+    cp.als(x + 1, 2, key=jax.random.key(9), tol=1e-5, max_iters=11)
+    assert _fit._cache_size() == compiled

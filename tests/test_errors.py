@@ -1,0 +1,211 @@
+"""Every documented ValueError: the function, the rule and the shapes that came."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jkr
+from jkr import cp
+
+
+def z(*shape):
+    return np.zeros(shape)
+
+
+def model(*shape, rank=2):
+    return cp.CPTensor(jnp.ones(rank), tuple(z(n, rank) for n in shape))
+
+
+KEY = jax.random.key(0)
+ONE = ((2,), (3,))
+
+ERRORS = [
+    # products
+    (
+        lambda: jkr.khatri_rao(z(3, 2), z(4, 5)),
+        "khatri_rao: matrices need equal column counts, got (3, 2) and (4, 5)",
+    ),
+    (
+        lambda: jkr.khatri_rao(z(1, 2), z(1, 2), z(1, 3)),
+        "khatri_rao: matrices need equal column counts, got (1, 2), (1, 2) and (1, 3)",
+    ),
+    (
+        lambda: jkr.face_splitting(z(3, 2), z(4, 2)),
+        "face_splitting: matrices need equal row counts, got (3, 2) and (4, 2)",
+    ),
+    (
+        lambda: jkr.hadamard(z(3, 2), z(1, 2)),
+        "hadamard: matrices need equal row counts, got (3, 2) and (1, 2)",
+    ),
+    (
+        lambda: jkr.hadamard(z(3, 2), z(3, 1)),
+        "hadamard: matrices need equal column counts, got (3, 2) and (3, 1)",
+    ),
+    (lambda: jkr.kronecker(), "kronecker: needs at least one matrix, got none"),
+    (
+        lambda: jkr.kronecker(z(3), z(2, 2)),
+        "kronecker: matrices need two dimensions or more, got (3,) and (2, 2)",
+    ),
+    (lambda: jkr.khatri_rao(2.0), "khatri_rao: matrices need two dimensions or more, got ()"),
+    (
+        lambda: jkr.kronecker(z(2, 3, 3), z(3, 3, 3)),
+        "kronecker: leading batch dimensions need to broadcast, got (2, 3, 3) and (3, 3, 3)",
+    ),
+    (
+        lambda: jkr.khatri_rao([z(2, 3), z(4, 3)]),
+        "khatri_rao: takes matrices as separate arguments, got a sequence; "
+        "unpack it: khatri_rao(*matrices)",
+    ),
+    (lambda: jkr.khatri_rao("abc"), "khatri_rao: needs matrices of numbers, got str"),
+    (lambda: jkr.khatri_rao(None), "khatri_rao: needs matrices of numbers, got NoneType"),
+    (
+        lambda: jkr.penetrating_face(z(2, 2), z(2, 3)),
+        "penetrating_face: the columns of b need to be a multiple of the columns of a, "
+        "got (2, 2) and (2, 3)",
+    ),
+    (
+        lambda: jkr.penetrating_face(z(2, 2), z(3, 4)),
+        "penetrating_face: matrices need equal row counts, got (2, 2) and (3, 4)",
+    ),
+    # partitions
+    (
+        lambda: jkr.tracy_singh(z(2, 3), z(2, 3), ((1,), (3,)), ONE),
+        "tracy_singh: the block sizes of partition_a need to add up to the shape of a, "
+        "got (1,) by (3,) for (2, 3)",
+    ),
+    (
+        lambda: jkr.tracy_singh(z(2, 3), z(2, 3), ONE, ((2,), (3.0,))),
+        "tracy_singh: partition_b needs (row_sizes, column_sizes), two tuples of ints, "
+        "got ((2,), (3.0,))",
+    ),
+    (
+        lambda: jkr.tracy_singh(z(2, 3), z(2, 3), ((3, -1), (3,)), ONE),
+        "tracy_singh: block sizes need to be nonnegative, got ((3, -1), (3,))",
+    ),
+    (
+        lambda: jkr.block_khatri_rao(z(2, 3), z(2, 3), ONE, ((1, 1), (3,))),
+        "block_khatri_rao: the partitions need as many row blocks, got (2,) and (1, 1)",
+    ),
+    (
+        lambda: jkr.block_khatri_rao(z(2, 3), z(2, 3), ONE, ((2,), (1, 2))),
+        "block_khatri_rao: the partitions need as many column blocks, got (3,) and (1, 2)",
+    ),
+    (
+        lambda: jkr.block_face_splitting(z(2, 3), z(3, 3), ONE, ((3,), (3,))),
+        "block_face_splitting: the partitions need equal row sizes, got (2,) and (3,)",
+    ),
+    (
+        lambda: jkr.block_column_khatri_rao(z(2, 3), z(2, 2), ONE, ((2,), (2,))),
+        "block_column_khatri_rao: the partitions need equal column sizes, got (3,) and (2,)",
+    ),
+    # vec, unfold, permutation
+    (lambda: jkr.vec(z(3)), "vec: matrices need two dimensions or more, got (3,)"),
+    (
+        lambda: jkr.unvec(z(5), (2, 3)),
+        "unvec: a vector of 2·3 = 6 entries is needed for the shape (2, 3), got (5,)",
+    ),
+    (lambda: jkr.unvec(z(5), (5,)), "unvec: shape needs to be (rows, columns), got (5,)"),
+    (lambda: jkr.unvec(z(5), 5), "unvec: a shape is a sequence of ints, got 5"),
+    (lambda: jkr.unfold(2.0, 0), "unfold: the tensor needs order 1 or more, got shape ()"),
+    (lambda: jkr.unfold(z(2, 2), 2), "unfold: mode 2 is out of range for a tensor of order 2"),
+    (lambda: jkr.unfold(z(2, 2), -3), "unfold: mode -3 is out of range for a tensor of order 2"),
+    (lambda: jkr.unfold(z(2, 2), 0.5), "unfold: mode needs to be an int, got 0.5"),
+    (
+        lambda: jkr.fold(z(2, 5), 0, (2, 2, 3)),
+        "fold: the mode-0 unfolding of a tensor of shape (2, 2, 3) is (2, 6), got (2, 5)",
+    ),
+    (lambda: jkr.fold(z(2, 5), 0, (2, -5)), "fold: dimensions need to be at least 0, got (2, -5)"),
+    (
+        lambda: jkr.kronecker_permutation(1, 2, -3, 4),
+        "kronecker_permutation: dimensions need to be at least 0, got (1, 2, -3, 4)",
+    ),
+    # contractions
+    (
+        lambda: jkr.mttkrp(z(2, 3), z(2, 3), 0),
+        "mttkrp: factors need to be a sequence of matrices, one a mode, got ndarray",
+    ),
+    (
+        lambda: jkr.mttkrp(z(2, 3), [z(2, 2), z(3, 1)], 0),
+        "mttkrp: factors need to be matrices with equal column counts, got (2, 2) and (3, 1)",
+    ),
+    (
+        lambda: jkr.mttkrp(z(2, 3), [], 0),
+        "mttkrp: factors need to be matrices with equal column counts, got none",
+    ),
+    (
+        lambda: jkr.mttkrp(z(2, 3), [z(3, 2), z(2, 2)], 0),
+        "mttkrp: factors need one row for each index of their mode, got (3, 2) and (2, 2) for a "
+        "tensor of shape (2, 3)",
+    ),
+    # CP
+    (
+        lambda: cp.CPTensor(jnp.ones(3), (z(2, 2), z(3, 2))).full(),
+        "CPTensor.full: weights need one entry for each of the 2 components, got (3,)",
+    ),
+    (
+        lambda: model(2, 3).inner(model(2, 4)),
+        "CPTensor.inner: both tensors need the same shape, got (2, 3) and (2, 4)",
+    ),
+    (lambda: cp.random(KEY, (2, 3), 0), "random: rank needs to be at least 1, got 0"),
+    (lambda: cp.random(KEY, (2, 3), 1.5), "random: rank needs to be an int, got 1.5"),
+    (
+        lambda: cp.random(KEY, (2, 3), 1, dtype="int32"),
+        "random: dtype needs to be floating or complex, got int32",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1),
+        "als: a random start needs a key: pass key=jax.random.key(0), or a CPTensor as init",
+    ),
+    (lambda: cp.als(z(2, 3), 0, key=KEY), "als: rank needs to be at least 1, got 0"),
+    (lambda: cp.als(z(3), 1, key=KEY), "als: the tensor needs order 2 or more, got shape (3,)"),
+    (
+        lambda: cp.als(z(2, 0), 1, key=KEY),
+        "als: the tensor has an empty mode, got shape (2, 0)",
+    ),
+    (lambda: cp.als("x", 1, key=KEY), "als: needs a tensor of numbers, got str"),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, max_iters=0),
+        "als: max_iters needs to be at least 1, got 0",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, init="svdd"),
+        "als: init needs to be 'random' or a CPTensor, got 'svdd'",
+    ),
+    (lambda: cp.als(z(2, 3), 1, init=3), "als: init needs to be a string or a CPTensor, got int"),
+    (
+        lambda: cp.als(z(2, 3), 1, init=model(2, 3)),
+        "als: init has rank 2, and rank 1 was asked for",
+    ),
+    (
+        lambda: cp.als(z(2, 4), 2, init=model(2, 3)),
+        "als: factors need one row for each index of their mode, got (2, 2) and (3, 2) for a "
+        "tensor of shape (2, 4)",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, init=cp.random(KEY, (2, 3), 1, dtype=complex)),
+        "als: a complex init cannot start the fit of a float64 tensor",
+    ),
+    # plots
+    (
+        lambda: jkr.plot.factors(model(2, 3), modes=["a"]),
+        "plot.factors: modes need one entry for each of the 2 modes, got 1",
+    ),
+    (
+        lambda: jkr.plot.factors(model(2, 3), labels=[None, ["x"]]),
+        "plot.factors: mode 1 has 3 indices and needs as many labels, got 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), ERRORS, ids=[m for _, m in ERRORS])
+def test_error(call, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call()
+
+
+def test_unknown_attribute():
+    with pytest.raises(AttributeError, match="module 'jkr' has no attribute 'kahtri_rao'"):
+        _ = jkr.kahtri_rao

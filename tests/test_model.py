@@ -1,0 +1,74 @@
+"""CPTensor: a pytree with a shape, a rank, a dense form and normal forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from numpy.testing import assert_allclose
+
+from jkr import cp
+
+
+def draw(shape, rank, dtype="float64", seed=0):
+    model = cp.random(jax.random.key(seed), shape, rank, dtype=dtype)
+    return cp.CPTensor(-jnp.arange(1, rank + 1).astype(dtype), model.factors)
+
+
+def test_unpacks_and_is_a_pytree():
+    model = draw((2, 3, 4), 2)
+    weights, factors = model
+    assert weights.shape == (2,)
+    assert len(jax.tree.leaves(model)) == 4
+    assert (model.shape, model.rank) == ((2, 3, 4), 2)
+    assert isinstance(jax.tree.map(lambda x: x, model), cp.CPTensor)
+    assert cp.CPTensor([1.0], [np.ones((2, 1)), np.ones((3, 1))]).shape == (2, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_full_norm_and_inner(dtype):
+    a, b = draw((2, 3, 4), 2, dtype), draw((2, 3, 4), 3, dtype, seed=1)
+    x, y = (oracles.full(np.asarray(m.weights), [np.asarray(f) for f in m.factors]) for m in (a, b))
+    assert_allclose(a.full(), x, atol=1e-13)
+    assert_allclose(a.norm(), np.linalg.norm(x))
+    assert_allclose(a.inner(b), np.vdot(x, y))
+    assert a.norm().dtype == "float64"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("form", ["normalize", "arrange"])
+def test_normal_forms_keep_the_tensor(form, dtype):
+    model = draw((4, 3, 5), 3, dtype)
+    other = getattr(model, form)()
+    assert_allclose(other.full(), model.full(), atol=1e-12)
+    for a in other.factors:
+        assert_allclose(jnp.linalg.norm(a, axis=0), np.ones(3))
+
+
+def test_arrange_sorts_and_fixes_signs():
+    weights, factors = draw((4, 3, 5), 3, "complex128").arrange()
+    assert np.all(np.diff(weights.real) < 0)
+    assert_allclose(weights.imag, 0)
+    assert np.all(weights.real > 0)
+    for a in factors[1:]:
+        largest = np.take_along_axis(np.asarray(a), abs(np.asarray(a)).argmax(0)[None], 0)
+        assert np.all(largest.real > 0)
+        assert_allclose(largest.imag, 0, atol=1e-15)
+
+
+def test_zero_columns_stay_finite_with_their_gradients():
+    zero = cp.CPTensor(jnp.ones(2), (jnp.zeros((2, 2)), jnp.ones((3, 2))))
+    for form in (cp.CPTensor.normalize, cp.CPTensor.arrange):
+        assert_allclose(form(zero).weights, 0)
+        gradient = jax.grad(lambda m, form=form: form(m).full().sum())(zero)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert np.isfinite(jax.grad(lambda m: m.norm())(zero).weights).all()
+
+
+def test_random_is_reproducible_and_typed():
+    a, b = (cp.random(jax.random.key(7), (3, 4), 2) for _ in range(2))
+    assert_allclose(a.factors[1], b.factors[1], rtol=0)
+    assert a.factors[0].dtype == "float64"
+    assert cp.random(jax.random.key(7), (3, 4), 2, dtype="bfloat16").weights.dtype == "bfloat16"
+    big = cp.random(jax.random.key(0), (20000,), 1, dtype="complex128").factors[0]
+    assert_allclose(np.var(big.real), 0.5, rtol=0.05)

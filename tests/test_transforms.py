@@ -1,0 +1,169 @@
+"""The transforms table, crossed with every transform."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from table import ROWS, public_names
+
+CASES = {f"{name}-{k}": row for name, rows in ROWS.items() for k, row in enumerate(rows)}
+DIFFERENTIABLE = [pytest.param(row, id=i) for i, row in CASES.items() if row.differentiable]
+ALL = [pytest.param(row, id=i) for i, row in CASES.items()]
+KINDS = ["float64", "complex128"]
+
+
+def draw(row, dtype, seed=0, batch=()):
+    """Random arguments; small whole numbers where the dtype holds only those."""
+    rng = np.random.default_rng(seed)
+
+    def one(shape):
+        x = rng.standard_normal(batch + shape)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            x = x + 1j * rng.standard_normal(batch + shape)
+        elif not jnp.issubdtype(dtype, jnp.inexact):
+            x = rng.integers(0, 2 if dtype == "bool" else 6, batch + shape)
+        return jnp.asarray(x).astype(dtype)
+
+    return [one(shape) for shape in row.shapes]
+
+
+def assert_close(left, right, tolerance=1e-7):
+    left, right = jax.tree.leaves(left), jax.tree.leaves(right)
+    for x, y in zip(left, right, strict=True):
+        x, y = (np.asarray(z.astype(complex)) for z in (x, y))
+        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1, np.abs(y).max(initial=0)))
+
+
+def scalar(f):
+    """A real nonlinear function of everything f returns."""
+
+    def value(*args):
+        leaves = [z.ravel() for z in jax.tree.leaves(f(*args))]
+        return sum(jnp.sum(z.real * jnp.cos(z.real) + jnp.sin(z.imag) * z.real) for z in leaves)
+
+    return value
+
+
+def everything(row):
+    return tuple(range(len(row.shapes)))
+
+
+def wide(dtype):
+    return "complex128" if jnp.issubdtype(dtype, jnp.complexfloating) else "float64"
+
+
+def test_every_public_function_has_a_row():
+    assert sorted(ROWS) == sorted(public_names())
+
+
+@pytest.mark.parametrize("row", ALL)
+def test_value_and_dtype(row):
+    for dtype in row.dtypes:
+        args = draw(row, dtype)
+        out = row.function(*args)
+        if dtype in ("int32", "int64", "int8", "bool"):
+            reference = row.reference(*args)
+            assert_close(out, reference, 0)
+        else:
+            reference = row.reference(*(a.astype(wide(dtype)) for a in args))
+            assert_close(out, reference, 20 * float(jnp.finfo(dtype).eps))
+        for z, y in zip(jax.tree.leaves(out), jax.tree.leaves(reference), strict=True):
+            real = jnp.isrealobj(y) and not jnp.isrealobj(jnp.zeros((), dtype))
+            assert z.dtype == (jnp.zeros((), dtype).real.dtype if real else dtype)
+
+
+@pytest.mark.parametrize("row", ALL)
+def test_jit(row):
+    for dtype in row.dtypes[:1]:
+        args = draw(row, dtype)
+        assert_close(jax.jit(row.function)(*args), row.function(*args), 1e-12)
+
+
+@pytest.mark.parametrize("row", ALL)
+def test_vmap_over_each_argument_and_over_all(row):
+    axes = [[0 if k == n else None for k in everything(row)] for n in everything(row)]
+    for in_axes in [*axes, [0] * len(row.shapes)] if row.shapes else []:
+        batches, singles = draw(row, row.dtypes[0], 1, batch=(3,)), draw(row, row.dtypes[0])
+        args = [b if a == 0 else s for a, b, s in zip(in_axes, batches, singles, strict=True)]
+        mapped = jax.vmap(row.function, in_axes)(*args)
+        for k in range(3):
+            one = row.function(
+                *(x if a is None else x[k] for a, x in zip(in_axes, args, strict=True))
+            )
+            assert_close(jax.tree.map(lambda z, k=k: z[k], mapped), one, 1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("row", DIFFERENTIABLE)
+def test_first_derivatives(row, kind):
+    args, tangents = draw(row, kind), draw(row, kind, seed=1)
+
+    @jax.jit
+    def derivatives(args, tangents):
+        both = []
+        for f in (row.function, row.reference):
+            out, forward = jax.jvp(f, args, tangents)
+            linear = jax.linearize(f, *args)[1](*tangents)
+            out, pull = jax.vjp(f, *args)
+            cotangent = jax.tree.map(lambda z: jnp.cos(z.real).astype(z.dtype), out)
+            both.append((forward, linear, pull(cotangent)))
+        return both
+
+    ours, theirs = derivatives(tuple(args), tuple(tangents))
+    assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("row", DIFFERENTIABLE)
+def test_second_derivatives(row, kind):
+    args, tangents = tuple(draw(row, kind)), tuple(draw(row, kind, seed=1))
+
+    @jax.jit
+    def derivatives(args, tangents):
+        both = []
+        for f in (scalar(row.function), scalar(row.reference)):
+            gradient = jax.grad(f, everything(row))
+            forward_reverse = jax.jvp(gradient, args, tangents)[1]
+            directional = lambda *args, f=f: jax.jvp(f, args, tangents)[1]  # noqa: E731
+            reverse_forward = jax.grad(directional, everything(row))(*args)
+            reverse_reverse = jax.vjp(gradient, *args)[1](tangents)
+            both.append((forward_reverse, reverse_forward, reverse_reverse))
+        return both
+
+    ours, theirs = derivatives(args, tangents)
+    assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("row", DIFFERENTIABLE)
+def test_hessian(row):
+    args = draw(row, "float64")
+    hessians = [
+        jax.jit(jax.hessian(scalar(f), everything(row)))(*args)
+        for f in (row.function, row.reference)
+    ]
+    assert_close(*hessians)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("row", DIFFERENTIABLE)
+def test_grad_and_vmap_commute(row, kind):
+    args = draw(row, kind, batch=(3,))
+
+    @jax.jit
+    def both_orders(*args):
+        gradient = jax.grad(scalar(row.function), everything(row))
+        summed = lambda *args: jnp.sum(jax.vmap(scalar(row.function))(*args))  # noqa: E731
+        reference = jax.vmap(jax.grad(scalar(row.reference), everything(row)))(*args)
+        return jax.vmap(gradient)(*args), jax.grad(summed, everything(row))(*args), reference
+
+    vmap_of_grad, grad_of_vmap, reference = both_orders(*args)
+    assert_close(vmap_of_grad, grad_of_vmap, 1e-10)
+    assert_close(vmap_of_grad, reference)
+
+
+@pytest.mark.parametrize("row", DIFFERENTIABLE)
+def test_against_finite_differences(row):
+    check_grads(
+        jax.jit(row.function), draw(row, "float64"), order=2, modes=("fwd", "rev"), rtol=1e-3
+    )
