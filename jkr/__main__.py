@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m jkr", description="CP models of tensors")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="fit and draw the bundled serology tensor")
-    demo.add_argument("--rank", type=int, default=3, help="number of components")
+    demo.add_argument("--rank", type=int, default=2, help="number of components")
     demo.add_argument("--plot", type=Path, default=Path("jkr-demo-factors.png"), help="the picture")
     fit = commands.add_parser("fit", help="fit a tensor of your own")
     fit.add_argument("file", type=Path, help=".npy, or .npz")
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     fit.add_argument("--out", type=Path, help="write weights and factors to this .npz")
     fit.add_argument("--plot", type=Path, help="write a figure of the factors to this file")
     for command in (demo, fit):
-        command.add_argument("--seed", type=int, default=0, help="of the random start")
+        command.add_argument("--seed", type=int, default=1, help="of the random start")
         command.add_argument("--tol", type=float, default=1e-6, help="smallest change of fit")
         command.add_argument("--max-iters", type=int, default=500, help="largest sweep count")
     options = parser.parse_args(arguments)
