@@ -9,7 +9,9 @@ Where things live
     of partitioned matrices: `tracy_singh`, `block_khatri_rao`, `block_face_splitting`,
     `block_column_khatri_rao`; beside them `vec`, `unvec`, `unfold`, `fold` and
     `kronecker_permutation`.
-    Contractions, which never form the product: `mttkrp`.
+    Contractions, which never form the product: `khatri_rao_gram`, `khatri_rao_matmul`,
+    `khatri_rao_rmatmul`, `khatri_rao_lstsq`, `face_splitting_matmul`, `mttkrp`, `mttkrps`,
+    `weighted_gram`.
     `jkr.cp`: the CP model and its fits.
     `jkr.datasets`: real tensors with axis labels; `jkr.plot`: figures (extra `plot`);
     `python -m jkr`: the command line.
@@ -35,7 +37,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jkr import cp as cp
+from jkr._contractions._gram import khatri_rao_gram as khatri_rao_gram
+from jkr._contractions._gram import weighted_gram as weighted_gram
+from jkr._contractions._lstsq import khatri_rao_lstsq as khatri_rao_lstsq
+from jkr._contractions._matmul import face_splitting_matmul as face_splitting_matmul
+from jkr._contractions._matmul import khatri_rao_matmul as khatri_rao_matmul
+from jkr._contractions._matmul import khatri_rao_rmatmul as khatri_rao_rmatmul
 from jkr._contractions._mttkrp import mttkrp as mttkrp
+from jkr._contractions._mttkrp import mttkrps as mttkrps
 from jkr._products._blocks import block_column_khatri_rao as block_column_khatri_rao
 from jkr._products._blocks import block_face_splitting as block_face_splitting
 from jkr._products._blocks import block_khatri_rao as block_khatri_rao
@@ -64,18 +73,25 @@ __all__ = [
     "cp",
     "datasets",
     "face_splitting",
+    "face_splitting_matmul",
     "fold",
     "hadamard",
     "khatri_rao",
+    "khatri_rao_gram",
+    "khatri_rao_lstsq",
+    "khatri_rao_matmul",
+    "khatri_rao_rmatmul",
     "kronecker",
     "kronecker_permutation",
     "mttkrp",
+    "mttkrps",
     "penetrating_face",
     "plot",
     "tracy_singh",
     "unfold",
     "unvec",
     "vec",
+    "weighted_gram",
 ]
 
 

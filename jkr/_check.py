@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike, DTypeLike
 
 Sizes = tuple[int, ...]
@@ -180,19 +181,14 @@ def unfolded(
 
 
 def factors(
-    name: str, factors: Sequence[ArrayLike], shape: Sizes | None = None
+    name: str, factors: Sequence[ArrayLike], shape: Sizes | None = None, *, what: str = "factors"
 ) -> tuple[list[Array], int]:
     """Factor matrices (I_n, R), one a mode, and R; their row counts are `shape` where given."""
-    if not isinstance(factors, list | tuple):
-        raise ValueError(
-            f"{name}: factors need to be a sequence of matrices, one a mode, "
-            f"got {type(factors).__name__}"
-        )
-    arrays = [array(name, f, "factor matrices of numbers") for f in factors]
+    arrays = _sequence(name, factors, what)
     shapes = [f.shape for f in arrays]
     if not arrays or any(len(s) != 2 for s in shapes) or len({s[1] for s in shapes}) != 1:
         raise ValueError(
-            f"{name}: factors need to be matrices with equal column counts, "
+            f"{name}: {what} need to be matrices with equal column counts, "
             f"got {_listed(shapes) or 'none'}"
         )
     if shape is not None and tuple(s[0] for s in shapes) != tuple(shape):
@@ -201,6 +197,48 @@ def factors(
             f"got {_listed(shapes)} for a tensor of shape {shape}"
         )
     return arrays, shapes[0][1]
+
+
+def rows_matched(name: str, ms: Sequence[ArrayLike]) -> tuple[list[Array], int]:
+    """The matrices (I, J_n) of one face-splitting product, and I."""
+    arrays = _sequence(name, ms, "ms")
+    shapes = [m.shape for m in arrays]
+    if not arrays or any(len(s) != 2 for s in shapes) or len({s[0] for s in shapes}) != 1:
+        raise ValueError(
+            f"{name}: ms need to be matrices with equal row counts, got {_listed(shapes) or 'none'}"
+        )
+    return arrays, shapes[0][0]
+
+
+def _sequence(name: str, ms: Sequence[ArrayLike], what: str) -> list[Array]:
+    if not isinstance(ms, list | tuple):
+        raise ValueError(
+            f"{name}: {what} need to be a sequence of matrices, got {type(ms).__name__}"
+        )
+    return [array(name, m, "matrices of numbers") for m in ms]
+
+
+def right_hand_side(name: str, what: str, x: ArrayLike, rows: int) -> tuple[Array, Sizes]:
+    """A vector (rows,) or matrix (rows, k), and its trailing shape, () or (k,)."""
+    y = array(name, x)
+    if y.ndim not in (1, 2) or y.shape[0] != rows:
+        raise ValueError(f"{name}: {what} needs shape ({rows},) or ({rows}, k), got {y.shape}")
+    return y, y.shape[1:]
+
+
+def scalar(name: str, what: str, x: ArrayLike) -> Array:
+    """A real scalar."""
+    y = real(name, what, array(name, x, "a scalar"))
+    if y.shape:
+        raise ValueError(f"{name}: {what} needs to be a scalar, got shape {y.shape}")
+    return y
+
+
+def real(name: str, what: str, x: Array) -> Array:
+    """An array without imaginary part."""
+    if jnp.iscomplexobj(x):
+        raise ValueError(f"{name}: {what} need to be real, got {x.dtype}")
+    return x
 
 
 def weights(name: str, weights: ArrayLike, rank: int) -> Array:
@@ -286,3 +324,24 @@ def axes(name: str, shape: Sizes, **what: Sequence[Any]) -> None:
             raise ValueError(
                 f"{name}: mode {n} has {dim} indices and needs as many labels, got {len(names)}"
             )
+
+
+def promoted(*arrays: Array) -> list[Array]:
+    """The operands of one product in their common dtype (under JAX's promotion setting)."""
+    dtype = jnp.result_type(*arrays)
+    return [a.astype(dtype) for a in arrays]
+
+
+def is_zero(tangent: Any) -> bool:
+    """Whether a tangent is known to be zero, in a rule with `symbolic_zeros`."""
+    return isinstance(tangent, SymbolicZero)
+
+
+def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:
+    """Real weights of a tensor's entries, of its shape."""
+    w = real(name, "entry_weights", array(name, weights, "entry_weights of numbers"))
+    if w.shape != shape:
+        raise ValueError(
+            f"{name}: entry_weights need the shape of the tensor, got {w.shape} for {shape}"
+        )
+    return w

@@ -102,6 +102,36 @@ def arrange_reference(w, *factors):
     return w[order], tuple(a[:, order] for a in factors)
 
 
+def dense_khatri_rao(*ms):
+    letters = "abcdef"[: len(ms)]
+    product = jnp.einsum(f"{','.join(c + 'z' for c in letters)}->{letters}z", *ms)
+    return product.reshape(-1, ms[0].shape[1])
+
+
+def lstsq_reference(l2):
+    def f(a, b, y):
+        K = dense_khatri_rao(a, b)
+        G = K.conj().T @ K + l2 * jnp.eye(K.shape[1], dtype=K.dtype)
+        b = K.conj().T @ y
+        return jnp.linalg.solve(G, b[:, None])[:, 0] if b.ndim == 1 else jnp.linalg.solve(G, b)
+
+    return f
+
+
+def weighted_gram_reference(w, *factors):
+    b, c = factors[1:]
+    return jnp.einsum("ijk,jr,kr,js,ks->irs", w.astype(b.dtype), b.conj(), c.conj(), b, c)
+
+
+def loss_reference(x, weights, *factors, entry_weights=None):
+    residual = x - model_reference(weights, *factors)
+    squares = (residual * residual.conj()).real
+    return jnp.sum(squares if entry_weights is None else squares * entry_weights) / 2
+
+
+ENTRY_WEIGHTS = np.random.default_rng(5).uniform(0.5, 2, (3, 2, 4))
+HALVES = ("float64", "float32", "complex128", "complex64", "bfloat16", "float16")
+
 MODEL = ((2,), (3, 2), (2, 2), (4, 2))
 TENSOR = ((3, 2, 4), (3, 2), (2, 2), (4, 2))
 
@@ -205,8 +235,98 @@ ROWS: dict[str, list[Row]] = {
             lambda x, *factors, n=n: jkr.mttkrp(x, factors, n),
             mttkrp_reference(n, 3),
             TENSOR,
+            HALVES,
         )
         for n in range(3)
+    ],
+    "mttkrps": [
+        Row(
+            lambda x, *factors: jkr.mttkrps(x, factors),
+            lambda x, *factors: tuple(
+                mttkrp_reference(n, x.ndim)(x, *factors) for n in range(x.ndim)
+            ),
+            shapes,
+            dtypes,
+        )
+        for shapes, dtypes in (
+            (TENSOR, HALVES),
+            (((2, 3, 2, 2), (2, 2), (3, 2), (2, 2), (2, 2)), INEXACT_DTYPES),
+            (((3,), (3, 2)), INEXACT_DTYPES),
+        )
+    ],
+    "khatri_rao_gram": [
+        Row(
+            jkr.khatri_rao_gram,
+            lambda *ms: dense_khatri_rao(*ms).conj().T @ dense_khatri_rao(*ms),
+            shapes,
+            HALVES,
+        )
+        for shapes in (((3, 2), (2, 2), (4, 2)), ((3, 2),))
+    ],
+    "khatri_rao_matmul": [
+        Row(
+            lambda a, b, x: jkr.khatri_rao_matmul([a, b], x),
+            lambda a, b, x: dense_khatri_rao(a, b) @ x,
+            ((3, 2), (4, 2), tail),
+            HALVES,
+        )
+        for tail in ((2,), (2, 3))
+    ],
+    "khatri_rao_rmatmul": [
+        Row(
+            lambda a, b, y: jkr.khatri_rao_rmatmul([a, b], y),
+            lambda a, b, y: dense_khatri_rao(a, b).conj().T @ y,
+            ((3, 2), (4, 2), tail),
+            HALVES,
+        )
+        for tail in ((12,), (12, 3))
+    ],
+    "face_splitting_matmul": [
+        Row(
+            lambda a, b, x: jkr.face_splitting_matmul([a, b], x),
+            lambda a, b, x: dense_khatri_rao(a.T, b.T).T @ x,
+            ((3, 2), (3, 4), tail),
+            HALVES,
+        )
+        for tail in ((8,), (8, 3))
+    ],
+    "khatri_rao_lstsq": [
+        Row(
+            lambda a, b, y, l2=l2: jkr.khatri_rao_lstsq([a, b], y, l2=l2),
+            lstsq_reference(l2),
+            ((3, 2), (4, 2), tail),
+        )
+        for tail, l2 in (((12,), 0.0), ((12, 3), 0.5))
+    ],
+    "weighted_gram": [
+        Row(
+            lambda w, *factors: jkr.weighted_gram(w.real, factors, 0),
+            lambda w, *factors: weighted_gram_reference(w.real, *factors),
+            TENSOR,
+        )
+    ],
+    "cp.loss": [
+        Row(
+            lambda x, w, *factors: cp.loss(cp.CPTensor(w, factors), x),
+            loss_reference,
+            ((3, 2, 4), *MODEL),
+        ),
+        Row(
+            lambda x, w, *factors: cp.loss(
+                cp.CPTensor(w, factors), x, entry_weights=ENTRY_WEIGHTS.astype(x.real.dtype)
+            ),
+            lambda *args: loss_reference(
+                *args, entry_weights=ENTRY_WEIGHTS.astype(args[0].real.dtype)
+            ),
+            ((3, 2, 4), *MODEL),
+        ),
+        Row(
+            lambda v, x, w, *factors: cp.loss(
+                cp.CPTensor(w, factors), x, entry_weights=(v * v.conj()).real
+            ),
+            lambda v, *args: loss_reference(*args, entry_weights=(v * v.conj()).real),
+            ((3, 2, 4), (3, 2, 4), *MODEL),
+        ),
     ],
     "cp.CPTensor.full": [Row(of_model(cp.CPTensor.full), model_reference, MODEL)],
     "cp.CPTensor.norm": [

@@ -125,7 +125,7 @@ ERRORS = [
     # contractions
     (
         lambda: jkr.mttkrp(z(2, 3), z(2, 3), 0),
-        "mttkrp: factors need to be a sequence of matrices, one a mode, got ndarray",
+        "mttkrp: factors need to be a sequence of matrices, got ndarray",
     ),
     (
         lambda: jkr.mttkrp(z(2, 3), [z(2, 2), z(3, 1)], 0),

@@ -1,17 +1,109 @@
-"""Solving with the small positive semi-definite matrices of normal equations."""
+"""Solving with the small positive semi-definite matrices of normal equations.
+
+G⁺ = FᴴF, with F from one pivoted elimination of G, in plain `lax`: LAPACK's threads, which keep
+spinning after each small call and starve XLA's on a CPU, stay out of the loop, and the
+elimination batches under `vmap` like any other code.
+
+Elimination with diagonal pivoting gives E with E G Eᴴ = D diagonal. Pivots that are positive
+to rounding give F = D^{-½}E, so that x = Fᴴ(F b). The rows of E without a pivot span the null
+space of G; projecting on its complement makes the answer the one of minimum norm. Two steps of
+iterative refinement, x += FᴴF(b − G x), bring the residual down to rounding, where the explicit
+inverse E alone would leave a factor √cond(G).
+"""
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
+
+from jkr._contractions._precise import gram, matmul
 
 
 def psd_solve(G: Array, b: Array) -> Array:
-    """Minimum-norm solution of G x = b, G Hermitian positive semi-definite (R, R).
+    """Minimum-norm solution of G x = b, G Hermitian positive semi-definite.
 
-    Eigenvalues below R·eps times the largest one count as zero, so a singular G gives a finite
-    answer.
+    x = G⁺b. A pivot counts as zero where it is below max(R, 16)·eps times its own diagonal
+    entry, so columns of very different scale are told from dependent ones. Always finite for finite
+    arguments.
+
+    Derivative (R3): ẋ = G⁺(ḃ − Ġx), and its transpose, b̄ = G⁺x̄, Ḡ = −b̄xᴴ: one more solve with
+    the same factor, by `lax.custom_linear_solve`; saved are F and x. Where G is singular this is
+    the derivative within the range of G, finite too. Plain autodiff of a factorisation is NaN
+    there.
+
+    Args:
+        G: (R, R), Hermitian, positive semi-definite.
+        b: (R,) or (R, k), of the same dtype.
+
+    Returns:
+        Array of the shape of b. The residual ‖Gx − b‖ is at most 10·R·eps·‖G‖‖x‖ at condition
+        numbers up to 1e12 (float64) and 1e5 (float32).
     """
-    values, vectors = jnp.linalg.eigh(G)
-    cutoff = jnp.finfo(G.dtype).eps * G.shape[-1] * values[-1]
-    kept = values > cutoff
-    inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1), 0).astype(G.dtype)
-    return vectors @ (inverse[:, None] * (vectors.conj().T @ b))
+    F = inverse_root(lax.stop_gradient(G))
+
+    def multiply(v: Array) -> Array:
+        return matmul(G, v)
+
+    def solve(multiply, v: Array) -> Array:
+        x = _normal(F, v)
+        for _ in range(2):
+            x = x + _normal(F, v - multiply(x))
+        return x
+
+    def transpose_solve(multiply, v: Array) -> Array:
+        # Gᵀ = conj(G), so Gᵀx = v is G conj(x) = conj(v).
+        return solve(lambda x: multiply(x.conj()).conj(), v.conj()).conj()
+
+    return lax.custom_linear_solve(multiply, b, solve, transpose_solve)
+
+
+def inverse_root(G: Array) -> Array:
+    """F with G⁺ = FᴴF, (R, R)."""
+    eps = jnp.finfo(G.dtype).eps
+    diagonal = jnp.diagonal(G).real
+    usable = diagonal > 0
+    scale = jnp.where(usable, lax.rsqrt(jnp.where(usable, diagonal, 1)), 1).astype(G.dtype)
+    E, pivots = _eliminate(scale[:, None] * G * scale[None, :], max(G.shape[0], 16) * eps)
+    E, null = E * scale[None, :], pivots == 0
+    F = jnp.where(null, 0, lax.rsqrt(jnp.where(null, 1, pivots))).astype(G.dtype)[:, None] * E
+    return lax.cond(null.any(), _project, lambda F, E, null: F, F, E, null)
+
+
+def _project(F: Array, E: Array, null: Array) -> Array:
+    """F restricted to the complement of the null space, which the null rows of E span."""
+    N = jnp.where(null[:, None], E, 0)
+    norms = jnp.sqrt(jnp.sum(jnp.abs(N) ** 2, axis=1, keepdims=True))
+    N = N / jnp.where(norms == 0, 1, norms).astype(N.dtype)
+    overlaps = matmul(N, N.conj().T)
+    root, pivots = _eliminate(overlaps + jnp.diag(~null).astype(N.dtype), 0)
+    root = lax.rsqrt(pivots).astype(N.dtype)[:, None] * root
+    B = matmul(root, N)
+    FB = matmul(F, B.conj().T)
+    return F - matmul(FB, B)
+
+
+def _eliminate(G: Array, tolerance: float) -> tuple[Array, Array]:
+    """E and the pivots d of E G Eᴴ = diag(d); 0 for pivots that do not exceed the tolerance."""
+    R = G.shape[0]
+    lines = jnp.arange(R)
+
+    def step(_, carry):
+        GE, pivots, left = carry
+        diagonal = jnp.where(left, jnp.diagonal(GE[:, :R]).real, -jnp.inf)
+        j = jnp.argmax(diagonal)
+        pivot = diagonal[j]
+        good, here = pivot > tolerance, lines == j
+        left = left & ~here
+        ratio = jnp.where(left & good, GE[:, j], 0) / jnp.where(good, pivot, 1).astype(G.dtype)
+        return GE - ratio[:, None] * GE[j][None, :], jnp.where(here & good, pivot, pivots), left
+
+    start = (
+        jnp.concatenate([G, jnp.eye(R, dtype=G.dtype)], axis=1),
+        jnp.zeros(R, G.real.dtype),
+        jnp.ones(R, bool),
+    )
+    GE, pivots, _ = lax.fori_loop(0, R, step, start)
+    return GE[:, R:], pivots
+
+
+def _normal(F: Array, v: Array) -> Array:
+    """FᴴF v."""
+    return gram(F, matmul(F, v))

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr import _check
+from jkr._contractions._precise import gram, matmul
+from jkr._contractions._reconstruct import reconstruct
 from jkr._products._hadamard import hadamard
 
 
@@ -47,10 +49,12 @@ class CPTensor(NamedTuple):
 
     def full(self) -> Array:
         """The dense tensor (I_1, …, I_N) (J4)."""
-        weights, factors = _checked("CPTensor.full", self)
-        order = len(factors)
-        operands = [part for n, a in enumerate(factors) for part in (a, [n, order])]
-        return jnp.einsum(weights, [order], *operands, list(range(order)))
+        weights, factors = checked("CPTensor.full", self)
+        weights, *factors = _check.promoted(weights, *factors)
+        # The weights ride on the shortest factor (I4): the least to multiply.
+        n = min(range(len(factors)), key=lambda n: factors[n].shape[0])
+        factors[n] = factors[n] * weights[None, :]
+        return reconstruct(tuple(factors))
 
     def norm(self) -> Array:
         """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6)."""
@@ -62,11 +66,12 @@ class CPTensor(NamedTuple):
         Args:
             other: a CP tensor of the same shape; its rank may differ.
         """
-        weights, factors = _checked("CPTensor.inner", self)
-        other_weights, other_factors = _checked("CPTensor.inner", other)
+        weights, factors = checked("CPTensor.inner", self)
+        other_weights, other_factors = checked("CPTensor.inner", other)
         _check.same_shape("CPTensor.inner", self.shape, other.shape)
-        grams = [a.conj().T @ b for a, b in zip(factors, other_factors, strict=True)]
-        return weights.conj() @ hadamard(*grams) @ other_weights
+        grams = [gram(a, b) for a, b in zip(factors, other_factors, strict=True)]
+        left, right = (w.astype(grams[0].dtype) for w in (weights.conj(), other_weights))
+        return (left @ matmul(hadamard(*grams), right)).astype(weights.dtype)
 
     def normalize(self) -> "CPTensor":
         """The same tensor with unit-norm columns, their norms moved into the weights.
@@ -74,7 +79,7 @@ class CPTensor(NamedTuple):
         A column of zeros stays, and its component's weight becomes 0. Weights keep their sign
         (phase).
         """
-        weights, factors = _checked("CPTensor.normalize", self)
+        weights, factors = checked("CPTensor.normalize", self)
         columns = []
         for a in factors:
             norms = column_norms(a)
@@ -118,6 +123,6 @@ def _sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
-def _checked(name: str, cp: CPTensor) -> tuple[Array, list[Array]]:
+def checked(name: str, cp: CPTensor) -> tuple[Array, list[Array]]:
     factors, rank = _check.factors(name, cp.factors)
     return _check.weights(name, cp.weights, rank), factors

@@ -1,0 +1,128 @@
+"""Grams of Khatri–Rao products: (∗ms)ᴴ(∗ms) = ∘ₙ AₙᴴAₙ (I10ᴴ), and their weighted kin (J3).
+
+The normal equations of every least-squares problem with a Khatri–Rao product start here.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jkr import _check
+from jkr._contractions._mttkrp import mttkrp
+from jkr._contractions._partial import Precision
+from jkr._contractions._precise import gram
+from jkr._products._pairing import paired
+
+
+def khatri_rao_gram(*ms: ArrayLike) -> Array:
+    """Gram matrix of a Khatri–Rao product, (∗ms)ᴴ(∗ms) = ∘ₙ AₙᴴAₙ (I10ᴴ), never forming it.
+
+    Args:
+        *ms: matrices (..., I_n, R) with equal column counts; leading batch dimensions broadcast.
+
+    Returns:
+        Array (..., R, R), Hermitian, of the operands' (promoted) dtype; float16 and bfloat16 are
+        accumulated in float32.
+
+    Raises:
+        ValueError: no matrix, fewer than two dimensions, unequal column counts, batches that do
+            not broadcast, or a list of matrices (unpack it).
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> jkr.khatri_rao_gram(jnp.ones((1000, 1)), jnp.ones((1000, 1)))
+        Array([[1000000.]], dtype=float32)
+
+    Derivative (R1), with G₋ₙ the Hadamard product of the other Grams: Ġ = Σₙ Sₙ + Sₙᴴ,
+    Sₙ = (AₙᴴȦₙ)∘G₋ₙ, whose transpose is Āₙ = Aₙ((Ḡ + Ḡᴴ)∘conj(G₋ₙ)) for real data: one matrix
+    product a factor, where plain autodiff of AᴴA, seeing two different arguments, takes two.
+    Saved are the factors and their Grams; nothing of ∏ I_n rows exists in any derivative.
+
+    Source: laws I10, I10ᴴ; Khatri & Rao, Sankhya 30 (1968) 167–180.
+    """
+    arrays = _check.matrices("khatri_rao_gram", ms, columns=True)
+    return _gram(tuple(_check.promoted(*arrays)))
+
+
+@jax.custom_jvp
+@jax.jit
+def _gram(ms: tuple[Array, ...]) -> Array:
+    return _hadamard(_grams(ms)).astype(ms[0].dtype)
+
+
+@partial(_gram.defjvp, symbolic_zeros=True)
+def _gram_jvp(primals, tangents):
+    (ms,), (dms,) = primals, tangents
+    grams = _grams(ms)
+    batch = jnp.broadcast_shapes(*(g.shape for g in grams))
+    total = jnp.zeros(batch, grams[0].dtype)
+    for n, (a, da) in enumerate(zip(ms, dms, strict=True)):
+        if not _check.is_zero(da):
+            total = total + _hadamard([gram(a, da), *grams[:n], *grams[n + 1 :]])
+    return _gram(ms), (total + total.mT.conj()).astype(ms[0].dtype)
+
+
+def _grams(ms: Sequence[Array]) -> list[Array]:
+    return [gram(a, a) for a in ms]
+
+
+def _hadamard(grams: Sequence[Array]) -> Array:
+    return paired(grams, cross_rows=False, cross_columns=False)
+
+
+def weighted_gram(
+    entry_weights: ArrayLike,
+    factors: Sequence[ArrayLike],
+    mode: int,
+    *,
+    precision: Precision = None,
+) -> Array:
+    """Every row's weighted Gram KᴴWᵢK, K = ∗_{m≠n} A_m, Wᵢ = diag(row i of W₍ₙ₎), never forming K.
+
+    G[i, r, s] = Σ W[i_1, …, i_N] ∏_{m≠n} conj(A_m[i_m, r]) A_m[i_m, s], over all indices with
+    i_n = i. All rows at once are one MTTKRP of the weight tensor with the face-split factors
+    conj(A_m) • A_m (J3ᴴ); each Gram is Hermitian, so that R(R+1)/2 of their columns do.
+
+    Args:
+        entry_weights: real tensor W (I_1, …, I_N) of weights; booleans count as 0 and 1.
+        factors: factor matrices (I_m, R), one a mode; the one of mode n counts only by its shape.
+        mode: n, counted from 0; negative modes count from the end.
+        precision: of the matrix product with the tensor, as in `jax.lax.dot_general`.
+
+    Returns:
+        Array (I_n, R, R), of the factors' dtype.
+
+    Raises:
+        ValueError: complex weights, factors that are no sequence of matrices with equal column
+            counts and one row for each index of their mode, or a mode out of range.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> factors = [jnp.ones((n, 1)) for n in (2, 3, 4)]
+        >>> jkr.weighted_gram(jnp.ones((2, 3, 4)), factors, 0).ravel()
+        Array([12., 12.], dtype=float32)
+
+    Derivative: that of `mttkrp` (R2).
+
+    Source: laws I30, J2, J3, J3ᴴ; Currie, Durban & Eilers, JRSS B 68 (2006) 259–280,
+    doi:10.1111/j.1467-9868.2006.00543.x.
+    """
+    w = _check.tensor("weighted_gram", entry_weights)
+    arrays, rank = _check.factors("weighted_gram", factors, w.shape)
+    n = _check.mode("weighted_gram", mode, w.ndim)
+    arrays = _check.promoted(*arrays)
+    w = _check.real("weighted_gram", "entry_weights", w).astype(arrays[0].dtype)
+    rows, columns = np.triu_indices(rank)
+    pairs = [a[:, rows].conj() * a[:, columns] for a in arrays]
+    upper = mttkrp(w, pairs, n, precision=precision)
+    # Entry (r, s) of the square is entry place[r, s] of the triangle, conjugated below it.
+    place = np.zeros((rank, rank), int)
+    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
+    square = upper[:, place]
+    below = np.tril(np.ones((1, rank, rank), bool), -1)
+    return jnp.where(below, square.conj(), square) if jnp.iscomplexobj(square) else square

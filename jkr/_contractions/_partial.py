@@ -1,0 +1,129 @@
+"""The two partial contractions of a tensor with Khatri–Rao products, and their second stage.
+
+All that touches a whole tensor in this library goes through `left` and `right`: one matrix
+product each, X in its own memory order and never unfolded or transposed. Khatri–Rao products are
+formed of one group of modes only, component first, (R, I_1, …): that is the order in which both
+products run at the speed of a bare matrix product. The contracted modes stay separate axes, so
+that a sharded mode stays sharded.
+
+float16 and bfloat16 data are multiplied as they are and accumulated in float32.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jkr._contractions._precise import accumulator
+from jkr._contractions._split import best_split
+
+Precision = lax.PrecisionLike
+
+
+def component_first(factors: Sequence[Array]) -> Array:
+    """Khatri–Rao product of one group, (R, I_1, …, I_k), in the accumulator's dtype."""
+    columns = [a.T.astype(accumulator(a.dtype)) for a in factors]
+    return reduce(lambda k, a: k[..., None] * jnp.expand_dims(a, range(1, k.ndim)), columns)
+
+
+def left(x: Array, factors: Sequence[Array], s: int, precision: Precision) -> Array:
+    """X · K_right: (I_1, …, I_s, R)."""
+    k = component_first(factors[s:]).astype(x.dtype)
+    contracted = (tuple(range(s, x.ndim)), tuple(range(1, k.ndim)))
+    return _dot(x, k, contracted, precision)
+
+
+def right(x: Array, factors: Sequence[Array], s: int, precision: Precision) -> Array:
+    """K_leftᵀ · X: (R, I_{s+1}, …, I_N)."""
+    k = component_first(factors[:s]).astype(x.dtype)
+    contracted = (tuple(range(1, k.ndim)), tuple(range(s)))
+    return _dot(k, x, contracted, precision)
+
+
+def finish_left(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array:
+    """Second stage: (I_1, …, I_s, R) to (I_mode, R)."""
+    for m in reversed(range(s)):
+        if m != mode:
+            y = _contract(y, m, factors[m], component=y.ndim - 1)
+    return y
+
+
+def finish_right(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array:
+    """Second stage: (R, I_{s+1}, …, I_N) to (I_mode, R)."""
+    for m in reversed(range(s, len(factors))):
+        if m != mode:
+            y = _contract(y, m - s + 1, factors[m], component=0)
+    return y.T
+
+
+def at_least_order_2(x: Array, factors: Sequence[Array]) -> tuple[Array, tuple[Array, ...], int]:
+    """A vector as a matrix of one row; how many modes that adds in front."""
+    if x.ndim > 1:
+        return x, tuple(factors), 0
+    ones = jnp.ones((1, factors[0].shape[1]), factors[0].dtype)
+    return x[None, :], (ones, *factors), 1
+
+
+def one_mode(x: Array, factors: Sequence[Array], mode: int, precision: Precision) -> Array:
+    """X₍ₙ₎(∗_{m≠n} A_m), (I_n, R)."""
+    dtype = x.dtype
+    x, factors, added = at_least_order_2(x, factors)
+    s, mode = best_split(x.shape), mode + added
+    if mode < s:
+        y = finish_left(left(x, factors, s, precision), factors, s, mode)
+    else:
+        y = finish_right(right(x, factors, s, precision), factors, s, mode)
+    return y.astype(dtype)
+
+
+def all_modes(x: Array, factors: Sequence[Array], precision: Precision) -> tuple[Array, ...]:
+    """Every mode's X₍ₙ₎(∗_{m≠n} A_m), from two passes over X."""
+    dtype = x.dtype
+    x, factors, added = at_least_order_2(x, factors)
+    s = best_split(x.shape)
+    partials = left(x, factors, s, precision), right(x, factors, s, precision)
+    ys = finish_all(partials, factors, s)
+    return tuple(y.astype(dtype) for y in ys[added:])
+
+
+def finish_all(
+    partials: tuple[Array, Array], factors: Sequence[Array], s: int
+) -> tuple[Array, ...]:
+    """Second stage for every mode."""
+    y_left, y_right = partials
+    return tuple(
+        finish_left(y_left, factors, s, n) if n < s else finish_right(y_right, factors, s, n)
+        for n in range(len(factors))
+    )
+
+
+def reconstruct(factors: Sequence[Array], precision: Precision) -> Array:
+    """⟦A_1, …, A_N⟧ = K_left K_rightᵀ, one matrix product of the two groups' products (J4)."""
+    dtype = factors[0].dtype
+    if len(factors) == 1:
+        return jnp.sum(factors[0].astype(accumulator(dtype)), axis=1).astype(dtype)
+    s = best_split([a.shape[0] for a in factors])
+    k_left, k_right = (component_first(g).astype(dtype) for g in (factors[:s], factors[s:]))
+    return _dot(k_left, k_right, ((0,), (0,)), precision).astype(dtype)
+
+
+def _dot(
+    a: Array, b: Array, contracted: tuple[tuple[int, ...], tuple[int, ...]], precision: Precision
+) -> Array:
+    return lax.dot_general(
+        a,
+        b,
+        (contracted, ((), ())),
+        precision=precision,
+        preferred_element_type=accumulator(a.dtype),
+    )
+
+
+def _contract(y: Array, axis: int, factor: Array, *, component: int) -> Array:
+    """Sum y times the factor over one axis; multiply-and-sum is one fused pass over y."""
+    shape = [1] * y.ndim
+    shape[axis], shape[component] = factor.shape
+    factor = factor.astype(y.dtype)
+    factor = factor if axis < component else factor.T
+    return jnp.sum(y * factor.reshape(shape), axis=axis, dtype=y.dtype)
