@@ -84,6 +84,8 @@ def mttkrp_reference(n, order):
 
     def f(x, *factors):
         kept = [a for m, a in enumerate(factors) if m != n]
+        if not kept:  # a vector: the product over no factors is one
+            return x[:, None] * jnp.ones_like(factors[0])
         return jnp.einsum(f"{letters},{others}->{letters[n]}z", x, *kept)
 
     return f

@@ -140,7 +140,66 @@ ERRORS = [
         "mttkrp: factors need one row for each index of their mode, got (3, 2) and (2, 2) for a "
         "tensor of shape (2, 3)",
     ),
+    (
+        lambda: jkr.mttkrps(z(2, 3), [z(2, 2)]),
+        "mttkrps: factors need one row for each index of their mode, got (2, 2) for a tensor of "
+        "shape (2, 3)",
+    ),
+    (
+        lambda: jkr.khatri_rao_gram([z(2, 3), z(4, 3)]),
+        "khatri_rao_gram: takes matrices as separate arguments, got a sequence; "
+        "unpack it: khatri_rao_gram(*matrices)",
+    ),
+    (
+        lambda: jkr.khatri_rao_matmul([z(2, 3), z(4, 2)], z(3)),
+        "khatri_rao_matmul: ms need to be matrices with equal column counts, got (2, 3) and (4, 2)",
+    ),
+    (
+        lambda: jkr.khatri_rao_matmul(z(2, 3), z(3)),
+        "khatri_rao_matmul: ms need to be a sequence of matrices, got ndarray",
+    ),
+    (
+        lambda: jkr.khatri_rao_matmul([z(2, 3), z(4, 3)], z(4)),
+        "khatri_rao_matmul: x needs shape (3,) or (3, k), got (4,)",
+    ),
+    (
+        lambda: jkr.khatri_rao_rmatmul([z(2, 3), z(4, 3)], z(3, 2)),
+        "khatri_rao_rmatmul: y needs shape (8,) or (8, k), got (3, 2)",
+    ),
+    (
+        lambda: jkr.face_splitting_matmul([z(2, 3), z(3, 3)], z(9)),
+        "face_splitting_matmul: ms need to be matrices with equal row counts, "
+        "got (2, 3) and (3, 3)",
+    ),
+    (
+        lambda: jkr.face_splitting_matmul([z(2, 3), z(2, 4)], z(1, 12)),
+        "face_splitting_matmul: x needs shape (12,) or (12, k), got (1, 12)",
+    ),
+    (
+        lambda: jkr.khatri_rao_lstsq([z(2, 3), z(4, 3)], z(8), l2=z(3)),
+        "khatri_rao_lstsq: l2 needs to be a scalar, got shape (3,)",
+    ),
+    (
+        lambda: jkr.khatri_rao_lstsq([z(2, 3), z(4, 3)], z(8, 1, 1)),
+        "khatri_rao_lstsq: y needs shape (8,) or (8, k), got (8, 1, 1)",
+    ),
+    (
+        lambda: jkr.weighted_gram(z(2, 3) + 1j, [z(2, 1), z(3, 1)], 0),
+        "weighted_gram: entry_weights need to be real, got complex128",
+    ),
     # CP
+    (
+        lambda: cp.loss(model(2, 3), z(2, 4)),
+        "loss: both tensors need the same shape, got (2, 3) and (2, 4)",
+    ),
+    (
+        lambda: cp.loss(model(2, 3), z(2, 3), entry_weights=z(3)),
+        "loss: entry_weights need the shape of the tensor, got (3,) for (2, 3)",
+    ),
+    (
+        lambda: cp.loss(model(2, 3), z(2, 3), entry_weights=z(2, 3) + 1j),
+        "loss: entry_weights need to be real, got complex128",
+    ),
     (
         lambda: cp.CPTensor(jnp.ones(3), (z(2, 2), z(3, 2))).full(),
         "CPTensor.full: weights need one entry for each of the 2 components, got (3,)",

@@ -35,8 +35,8 @@ def khatri_rao_gram(*ms: ArrayLike) -> Array:
 
     Example:
         >>> import jax.numpy as jnp, jkr
-        >>> jkr.khatri_rao_gram(jnp.ones((1000, 1)), jnp.ones((1000, 1)))
-        Array([[1000000.]], dtype=float32)
+        >>> jkr.khatri_rao_gram(jnp.ones((300, 1)), jnp.ones((400, 1)))
+        Array([[120000.]], dtype=float32)
 
     Derivative (R1), with G₋ₙ the Hadamard product of the other Grams: Ġ = Σₙ Sₙ + Sₙᴴ,
     Sₙ = (AₙᴴȦₙ)∘G₋ₙ, whose transpose is Āₙ = Aₙ((Ḡ + Ḡᴴ)∘conj(G₋ₙ)) for real data: one matrix

@@ -1,6 +1,7 @@
 """Least squares with a Khatri–Rao matrix, by its normal equations (J1)."""
 
 from collections.abc import Sequence
+from math import prod
 
 import jax.numpy as jnp
 from jax import Array
@@ -56,7 +57,8 @@ def khatri_rao_lstsq(
     name = "khatri_rao_lstsq"
     arrays, rank = _check.factors(name, ms, what="ms")
     arrays = [_check.inexact(name, a) for a in arrays]
-    y = _check.inexact(name, y)
+    rows = prod(a.shape[0] for a in arrays)
+    y, _ = _check.right_hand_side(name, "y", _check.inexact(name, y), rows)
     y, *arrays = _check.promoted(y, *arrays)
     dtype, wide = y.dtype, accumulator(y.dtype)
     penalty = _check.scalar(name, "l2", l2).astype(wide)

@@ -10,11 +10,14 @@ float16 and bfloat16 data are multiplied as they are and accumulated in float32.
 """
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
+from math import prod
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jkr._check import is_zero
 from jkr._contractions._precise import accumulator
 from jkr._contractions._split import best_split
 
@@ -36,9 +39,35 @@ def left(x: Array, factors: Sequence[Array], s: int, precision: Precision) -> Ar
 
 def right(x: Array, factors: Sequence[Array], s: int, precision: Precision) -> Array:
     """K_leftᵀ · X: (R, I_{s+1}, …, I_N)."""
-    k = component_first(factors[:s]).astype(x.dtype)
-    contracted = (tuple(range(1, k.ndim)), tuple(range(s)))
-    return _dot(k, x, contracted, precision)
+    return _right_product(component_first(factors[:s]).astype(x.dtype), x, precision)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _right_product(k: Array, x: Array, precision: Precision) -> Array:
+    s = k.ndim - 1
+    return _dot(k, x, (tuple(range(1, s + 1)), tuple(range(s))), precision)
+
+
+@partial(_right_product.defjvp, symbolic_zeros=True)
+def _right_product_jvp(precision, primals, tangents):
+    """The same product with either operand's tangent, on X as an L×M matrix.
+
+    Its transpose with respect to k multiplies the cotangent (R, M) with X (L, M), which on a CPU
+    copies X, transposed, where M is several axes, and does not where it is one.
+    """
+    k, x = primals
+    dk, dx = tangents
+    s = k.ndim - 1
+    rows = prod(x.shape[:s])
+
+    def product(k: Array, x: Array) -> Array:
+        y = _dot(k.reshape(k.shape[0], rows), x.reshape(rows, -1), ((1,), (0,)), precision)
+        return y.reshape(k.shape[0], *x.shape[s:])
+
+    y = _right_product(k, x, precision)
+    terms = [] if is_zero(dk) else [product(dk, x)]
+    terms += [] if is_zero(dx) else [product(k, dx)]
+    return y, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(y)
 
 
 def finish_left(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array:

@@ -8,6 +8,7 @@ gradient come from the same pass.
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 from typing import NamedTuple
 
 import jax
@@ -19,11 +20,10 @@ from jkr import _check
 from jkr._contractions._mttkrp import mttkrp, mttkrps
 from jkr._contractions._partial import Precision, at_least_order_2, component_first, finish_all
 from jkr._contractions._precise import accumulator, gram, matmul
-from jkr._contractions._split import best_split
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked
 
-_BLOCK = 1 << 18  # model entries that exist at once in the weighted loss
+_BLOCK = 1 << 20  # model entries that exist at once in the weighted loss
 
 
 def loss(
@@ -121,7 +121,7 @@ def _gaussian_gradient(cp: CPTensor, x: Array, precision: Precision) -> tuple[Ar
         fitted = matmul(a * weights[None, :], others.T)
         matrices.append((fitted - y) * weights.conj()[None, :])
     data_sum = jnp.sum(factors[0].conj() * ys[0], axis=0)
-    value = _value(x, _inner(cp, ys[0], 0), jnp.vdot(weights.astype(model_sum.dtype), model_sum))
+    value = _value(x, _inner(cp, ys[0], 0), jnp.sum(weights.conj() * model_sum))
     return value, CPTensor(model_sum - data_sum, tuple(matrices))
 
 
@@ -161,7 +161,7 @@ def _weighted_gradient(
     weights, factors = cp
     done = _blocks(cp, x, w, precision, gradient=True)
     x, ones_and_factors, added = at_least_order_2(x, _conj(factors))
-    s = best_split(x.shape)
+    s = _block_split(x.shape)
     left = done.left.reshape(*x.shape[:s], -1)
     right = done.right.reshape(-1, *x.shape[s:])
     ys = finish_all((left, right), ones_and_factors, s)[added:]
@@ -177,7 +177,7 @@ def _blocks(cp: CPTensor, x: Array, w: Array, precision: Precision, *, gradient:
     """
     weights, factors = cp
     x, factors, _ = at_least_order_2(x, factors)
-    s = best_split(x.shape)
+    s = _block_split(x.shape)
     k_left, k_right = (component_first(g) for g in (factors[:s], factors[s:]))
     rank = weights.shape[0]
     k_left, k_right = k_left.reshape(rank, -1), k_right.reshape(rank, -1)
@@ -216,6 +216,14 @@ def _blocks(cp: CPTensor, x: Array, w: Array, precision: Precision, *, gradient:
     body = jax.checkpoint(block, prevent_cse=False)
     done = lax.fori_loop(0, steps, body, start)
     return done._replace(value=done.value.astype(x.real.dtype))
+
+
+def _block_split(shape: Sequence[int]) -> int:
+    """The split whose blocks, whole rows of T as an L×M matrix, are nearest to square."""
+    return max(
+        range(1, len(shape)),
+        key=lambda s: min(prod(shape[:s]), prod(shape[s:]), _BLOCK // prod(shape[s:])),
+    )
 
 
 def _value(x: Array, inner: Array, squared: Array) -> Array:

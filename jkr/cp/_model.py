@@ -71,7 +71,7 @@ class CPTensor(NamedTuple):
         _check.same_shape("CPTensor.inner", self.shape, other.shape)
         grams = [gram(a, b) for a, b in zip(factors, other_factors, strict=True)]
         left, right = (w.astype(grams[0].dtype) for w in (weights.conj(), other_weights))
-        return (left @ matmul(hadamard(*grams), right)).astype(weights.dtype)
+        return matmul(left, matmul(hadamard(*grams), right)).astype(weights.dtype)
 
     def normalize(self) -> "CPTensor":
         """The same tensor with unit-norm columns, their norms moved into the weights.

@@ -1,0 +1,34 @@
+"""What a function computes, read off its jaxpr: sizes of arrays, and matrix products."""
+
+import math
+
+import jax
+
+
+def equations(jaxpr):
+    """Every equation, those of inner jaxprs included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for parameter in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        ):
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
+
+
+def _size(variable):
+    return math.prod(getattr(variable.aval, "shape", ()))
+
+
+def largest_array(f, *args):
+    """The largest number of elements of anything that f computes (not of its arguments)."""
+    jaxpr = jax.make_jaxpr(f)(*args).jaxpr
+    return max(_size(v) for equation in equations(jaxpr) for v in equation.outvars)
+
+
+def products_with_arrays_of(size, f, *args):
+    """How many matrix products in f read an operand of that many elements or more."""
+    jaxpr = jax.make_jaxpr(f)(*args).jaxpr
+    dots = [e for e in equations(jaxpr) if e.primitive.name == "dot_general"]
+    return sum(any(_size(v) >= size for v in dot.invars) for dot in dots)

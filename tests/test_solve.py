@@ -1,0 +1,95 @@
+"""The semi-definite solve: residuals on ill-conditioned Grams, minimum norm on singular ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from jkr._contractions._solve import psd_solve
+
+solve = jax.jit(psd_solve)
+
+
+def gram(rng, values, dtype):
+    R = len(values)
+    A = rng.standard_normal((R, R))
+    if dtype.startswith("complex"):
+        A = A + 1j * rng.standard_normal((R, R))
+    Q = np.linalg.qr(A)[0]
+    G = (Q * values) @ Q.conj().T
+    return ((G + G.conj().T) / 2).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "condition"),
+    [("float64", 1e12), ("complex128", 1e12), ("float32", 1e5), ("complex64", 1e5), ("float64", 1)],
+)
+@pytest.mark.parametrize("R", [1, 2, 5, 32, 100])
+@pytest.mark.parametrize("spectrum", ["graded", "one small"])
+def test_residual_is_at_rounding(R, dtype, condition, spectrum, rng):
+    graded = np.geomspace(1, 1 / condition, R)
+    values = graded if spectrum == "graded" else np.r_[np.ones(R - 1), 1 / condition]
+    G = gram(rng, values, dtype)
+    for b in (
+        rng.standard_normal((R, 3)).astype(dtype),
+        G @ rng.standard_normal((R, 3)).astype(dtype),
+    ):
+        x = np.asarray(solve(G, b)).astype("complex128")
+        residual = np.linalg.norm(G.astype("complex128") @ x - b)
+        bound = 10 * R * np.finfo(dtype).eps * np.linalg.norm(G, 2) * np.linalg.norm(x)
+        assert residual <= bound
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128", "float32"])
+@pytest.mark.parametrize(("R", "rank"), [(1, 0), (3, 1), (10, 4), (32, 20), (60, 3)])
+def test_minimum_norm_on_singular_grams(R, rank, dtype, rng):
+    K = (rng.standard_normal((200, rank)) @ rng.standard_normal((rank, R))).astype(dtype)
+    G, b = K.conj().T @ K, K.conj().T @ rng.standard_normal((200, 2)).astype(dtype)
+    single = dtype == "float32"
+    expected = np.linalg.lstsq(G, b, rcond=1e-4 if single else 1e-9)[0]
+    assert_allclose(
+        solve(G, b), expected, atol=(1e-2 if single else 1e-9) * (1 + abs(expected).max())
+    )
+
+
+def test_inconsistent_right_hand_sides_get_the_pseudo_inverse(rng):
+    K = rng.standard_normal((20, 3)) @ rng.standard_normal((3, 6))
+    G, b = K.T @ K, rng.standard_normal(6)
+    assert_allclose(solve(G, b), np.linalg.pinv(G, rcond=1e-9) @ b, atol=1e-9)
+
+
+def test_columns_of_very_different_scale_are_not_dependent(rng):
+    scales = np.geomspace(1e-9, 1e9, 6)
+    K = rng.standard_normal((50, 6)) * scales
+    x = rng.standard_normal(6) / scales
+    assert_allclose(solve(K.T @ K, K.T @ (K @ x)) * scales, x * scales, rtol=1e-7)
+
+
+def test_repeated_columns_share_the_answer_and_have_finite_derivatives(rng):
+    a = rng.standard_normal((10, 1))
+    K = np.hstack([a, a, a])
+    G, b = jnp.asarray(K.T @ K), jnp.asarray(K.T @ a[:, 0])
+    assert_allclose(solve(G, b), np.full(3, 1 / 3), atol=1e-12)
+    f = lambda G, b: jnp.sum(jnp.sin(psd_solve(G, b)))  # noqa: E731
+    gradients = jax.jit(jax.grad(f, (0, 1)))(G, b)
+    hessian = jax.jit(jax.hessian(f, 1))(G, b)
+    assert all(np.isfinite(z).all() for z in (*gradients, hessian))
+
+
+def test_the_derivative_equals_that_of_a_dense_solve(rng):
+    G, b = gram(rng, np.linspace(1, 2, 4), "float64"), rng.standard_normal((4, 2))
+    tangents = (rng.standard_normal((4, 4)), rng.standard_normal((4, 2)))
+    ours = jax.jit(lambda *a: jax.jvp(psd_solve, *a))((G, b), tangents)
+    dense = jax.jit(lambda *a: jax.jvp(jnp.linalg.solve, *a))((G, b), tangents)
+    for z, y in zip(ours, dense, strict=True):
+        assert_allclose(z, y, atol=1e-12)
+
+
+def test_vmap_mixes_regular_and_singular(rng):
+    K = rng.standard_normal((3, 8, 4))
+    K[1, :, 3] = K[1, :, 2]
+    G, b = K.mT @ K, (K.mT @ rng.standard_normal((3, 8, 1)))[..., 0]
+    batch = jax.jit(jax.vmap(psd_solve))(G, b)
+    for k in range(3):
+        assert_allclose(batch[k], np.linalg.lstsq(K[k].T @ K[k], b[k], rcond=1e-10)[0], atol=1e-9)

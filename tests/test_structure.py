@@ -1,0 +1,169 @@
+"""Promises about structure: products never formed, two passes over a tensor, no gathering."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from structure import largest_array, products_with_arrays_of
+
+import jkr
+from jkr import cp
+from jkr._contractions import _partial
+
+KEY = jax.random.key(0)
+
+
+def draw(*shapes):
+    return [jax.random.normal(jax.random.key(k), shape) for k, shape in enumerate(shapes)]
+
+
+def sum_of_squares(f):
+    return lambda *args: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(f(*args)))
+
+
+def hessian_vector_product(f, *args):
+    everything = tuple(range(len(args)))
+    return lambda *v: jax.jvp(jax.grad(f, everything), args, v)[1]
+
+
+@pytest.mark.parametrize("shape", [(7, 8, 9), (3, 20, 4), (4, 5, 6, 7), (2, 3, 4, 3, 2)], ids=str)
+def test_the_gradient_of_the_loss_reads_the_tensor_in_two_products(shape):
+    model, x = cp.random(KEY, shape, 3), jax.random.normal(KEY, shape)
+    assert products_with_arrays_of(x.size, jax.value_and_grad(cp.loss), model, x) == 2
+    assert products_with_arrays_of(x.size, cp.loss, model, x) == 1
+    assert products_with_arrays_of(x.size, jkr.mttkrps, x, model.factors) == 2
+
+
+def test_the_gradient_of_the_loss_forms_nothing_of_the_size_of_the_tensor_but_its_squares():
+    model, x = cp.random(KEY, (20, 30, 40), 3), jax.random.normal(KEY, (20, 30, 40))
+    everything = jax.make_jaxpr(jax.grad(cp.loss))(model, x)
+    from structure import _size, equations
+
+    large = {e.primitive.name for e in equations(everything.jaxpr) if _size(e.outvars[0]) >= x.size}
+    assert large <= {"mul", "integer_pow", "square", "convert_element_type", "real", "copy"}
+
+
+def test_the_weighted_loss_keeps_to_its_blocks(monkeypatch):
+    from jkr.cp import _loss
+
+    monkeypatch.setattr(_loss, "_BLOCK", 400)
+    shape = (20, 30, 40)
+    model, x = cp.random(KEY, shape, 3), jax.random.normal(KEY, shape)
+    f = jax.grad(lambda m: cp.loss(m, x, entry_weights=jnp.ones(shape)))
+    from structure import _size, equations
+
+    eqns = list(equations(jax.make_jaxpr(f)(model).jaxpr))
+    computed = [e for e in eqns if e.primitive.name in ("dot_general", "sub", "mul", "select_n")]
+    assert len(computed) > 5
+    assert max(_size(e.outvars[0]) for e in computed) < x.size / 4
+
+
+def test_a_gram_and_its_derivatives_form_no_product():
+    a, b, c = draw((20, 3), (30, 3), (40, 3))
+    formed = 20 * 30 * 40
+    f = sum_of_squares(jkr.khatri_rao_gram)
+    for g in (jkr.khatri_rao_gram, jax.grad(f, (0, 1, 2)), hessian_vector_product(f, a, b, c)):
+        assert largest_array(g, a, b, c) < formed
+
+
+@pytest.mark.parametrize(
+    "solve",
+    [
+        lambda a, b, c, y: jkr.khatri_rao_lstsq([a, b, c], y),
+        lambda a, b, c, y: jkr.khatri_rao_rmatmul([a, b, c], y),
+        lambda a, b, c, y: jkr.khatri_rao_matmul([a, b, c], y[:3]),
+        lambda a, b, c, y: jkr.face_splitting_matmul([a.T, b.T, c.T], y),
+    ],
+    ids=["lstsq", "rmatmul", "matmul", "face_splitting"],
+)
+def test_products_with_one_right_hand_side_form_no_product(solve):
+    args = draw((20, 3), (30, 3), (40, 3), (20 * 30 * 40,))
+    f = sum_of_squares(solve)
+    for g in (solve, jax.grad(f, (0, 1, 2, 3))):
+        assert largest_array(g, *args) <= 20 * 30 * 40 < 3 * 20 * 30 * 40
+
+
+def plain_right_product(k, x, precision):
+    s = k.ndim - 1
+    return jax.lax.dot_general(k, x, ((tuple(range(1, s + 1)), tuple(range(s))), ((), ())))
+
+
+def temporary_bytes(f, *args):
+    # As compiled for use, not as compiled for the rest of these tests.
+    lowered = jax.jit(f).lower(*args)
+    optimized = lowered.compile({"xla_backend_optimization_level": 3})
+    return optimized.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize(("with_tensor", "ratio"), [(False, 10), (True, 4)])
+def test_scanned_steps_save_only_their_arguments(with_tensor, ratio, monkeypatch):
+    x, *factors = draw((100, 100, 100), *[(100, 10)] * 3)
+    x, factors = x.astype("float32"), tuple(a.astype("float32") for a in factors)
+
+    def scanned(mttkrp):
+        def step(factors, x):
+            ys = tuple(mttkrp(x, factors, n) for n in range(3))
+            return tuple(y / (1 + jnp.max(jnp.abs(y))) for y in ys), None
+
+        def f(x, factors):
+            body = lambda factors, k: step(factors, x)  # noqa: E731
+            return sum(jnp.sum(a) for a in jax.lax.scan(body, factors, length=50)[0])
+
+        return jax.grad(f, (0, 1) if with_tensor else 1)
+
+    ours = temporary_bytes(scanned(jkr.mttkrp), x, factors)
+    # The same two stages without the rule: no checkpoint, and plain autodiff of both products.
+    monkeypatch.setattr(_partial, "_right_product", plain_right_product)
+    without_rule = temporary_bytes(scanned(partial(_partial.one_mode, precision=None)), x, factors)
+    assert ours * ratio <= without_rule
+
+
+SHARDED = """
+import re
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import jkr
+from jkr import cp
+
+assert len(jax.devices()) == 8
+mesh = Mesh(np.array(jax.devices()), ("x",))
+shape, rank = (16, 24, 8), 3
+x = jax.random.normal(jax.random.key(0), shape)
+model = cp.random(jax.random.key(1), shape, rank)
+everywhere = NamedSharding(mesh, PartitionSpec())
+functions = {
+    "loss": cp.loss,
+    "gradient": jax.value_and_grad(cp.loss),
+    **{f"mttkrp {n}": lambda m, x, n=n: jkr.mttkrp(x, m.factors, n) for n in range(3)},
+}
+for mode in range(3):
+    spec = [None] * 3
+    spec[mode] = "x"
+    along = NamedSharding(mesh, PartitionSpec(*spec))
+    sharded, replicated = jax.device_put(x, along), jax.device_put(model, everywhere)
+    for name, f in functions.items():
+        compiled = jax.jit(f).lower(replicated, sharded).compile()
+        for line in compiled.as_text().splitlines():
+            if "all-gather" in line or "all-to-all" in line or "collective-permute" in line:
+                sizes = [np.prod([int(d) for d in dims.split(",") if d])
+                         for dims in re.findall(r"f32\\[([\\d,]*)\\]", line)]
+                assert max(sizes, default=0) < x.size, (name, mode, line)
+        ours, plain = compiled(replicated, sharded), f(model, x)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-3)
+print("sharded as it was")
+"""
+
+
+def test_a_sharded_tensor_is_never_gathered():
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run(
+        [sys.executable, "-c", SHARDED], capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "sharded as it was" in run.stdout
