@@ -6,9 +6,9 @@ elimination batches under `vmap` like any other code.
 
 Elimination with diagonal pivoting gives E with E G Eᴴ = D diagonal. Pivots that are positive
 to rounding give F = D^{-½}E, so that x = Fᴴ(F b). The rows of E without a pivot span the null
-space of G; projecting on its complement makes the answer the one of minimum norm. Two steps of
-iterative refinement, x += FᴴF(b − G x), bring the residual down to rounding, where the explicit
-inverse E alone would leave a factor √cond(G).
+space of G; projecting on its complement makes the answer the one of minimum norm. One step of
+iterative refinement, x += FᴴF(b − G x), brings the residual down to rounding, where multiplying
+with an explicit inverse may leave a factor √cond(G).
 """
 
 import jax.numpy as jnp
@@ -44,9 +44,7 @@ def psd_solve(G: Array, b: Array) -> Array:
 
     def solve(multiply, v: Array) -> Array:
         x = _normal(F, v)
-        for _ in range(2):
-            x = x + _normal(F, v - multiply(x))
-        return x
+        return x + _normal(F, v - multiply(x))
 
     def transpose_solve(multiply, v: Array) -> Array:
         # Gᵀ = conj(G), so Gᵀx = v is G conj(x) = conj(v).
@@ -57,7 +55,7 @@ def psd_solve(G: Array, b: Array) -> Array:
 
 def inverse_root(G: Array) -> Array:
     """F with G⁺ = FᴴF, (R, R)."""
-    eps = jnp.finfo(G.dtype).eps
+    eps = float(jnp.finfo(G.dtype).eps)
     diagonal = jnp.diagonal(G).real
     usable = diagonal > 0
     scale = jnp.where(usable, lax.rsqrt(jnp.where(usable, diagonal, 1)), 1).astype(G.dtype)

@@ -1,0 +1,70 @@
+"""Command line of the benchmarks; see the package's docstring."""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+
+import jax
+
+SUITES = ("mttkrp", "loss", "gram", "scan", "solve", "accuracy", "import")
+COMPARE = ("einsum", "tensorly", "pyttb")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _machine() -> str:
+    device = jax.devices()[0]
+    where = _processor() if device.platform == "cpu" else device.device_kind
+    versions = f"Python {platform.python_version()}, JAX {jax.__version__}"
+    return f"{where}, {os.cpu_count()} cores; {versions}"
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> None:
+    """Run the suites asked for; print their tables and write them where asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--suite", nargs="+", choices=SUITES, default=SUITES)
+    parser.add_argument("--compare", nargs="*", choices=COMPARE, default=COMPARE)
+    parser.add_argument("--repeats", type=int, default=7, help="the median is of this many")
+    parser.add_argument("--out", type=Path, help="write the tables to this Markdown file")
+    options = parser.parse_args()
+    compare = {c for c in options.compare if c == "einsum" or importlib.util.find_spec(c)}
+    for missing in set(options.compare) - compare:
+        print(f"{missing} is not installed: left out", file=sys.stderr)
+    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    parts = [
+        "# Benchmarks",
+        f"{_machine()}. Medians of {options.repeats} interleaved calls or more; only ratios "
+        f"inside one table mean anything. Made with `{command}`.",
+    ]
+    print(parts[1], flush=True)
+    for name in options.suite:
+        suite = importlib.import_module(f"benchmarks.suite_{name}")
+        print(f"\n## {suite.TITLE}\n", flush=True)
+        rows = []
+        for row in suite.rows(compare, options.repeats):
+            print("  ".join(f"{cell:>10}" for cell in row), flush=True)
+            rows.append(row)
+        parts += [f"## {suite.TITLE}", _table(suite.HEADER, rows)]
+    if options.out:
+        options.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()
