@@ -122,14 +122,14 @@ def one_matrix(name: str, a: ArrayLike) -> Array:
     return matrices(name, (a,))[0]
 
 
-def sizes(name: str, shape: Sequence[int], least: int = 0) -> Sizes:
-    """A shape given by the user, as a tuple of ints that are at least `least`."""
+def sizes(name: str, shape: Sequence[int]) -> Sizes:
+    """A shape given by the user, as a tuple of ints that are not negative."""
     try:
         dims = tuple(operator.index(s) for s in shape)
     except TypeError as error:
         raise ValueError(f"{name}: a shape is a sequence of ints, got {shape!r}") from error
-    if min(dims, default=least) < least:
-        raise ValueError(f"{name}: dimensions need to be at least {least}, got {dims}")
+    if min(dims, default=0) < 0:
+        raise ValueError(f"{name}: dimensions need to be at least 0, got {dims}")
     return dims
 
 
@@ -211,6 +211,11 @@ def rows_matched(name: str, ms: Sequence[ArrayLike]) -> tuple[list[Array], int]:
 
 
 def _sequence(name: str, ms: Sequence[ArrayLike], what: str) -> list[Array]:
+    if hasattr(ms, "factors"):
+        raise ValueError(
+            f"{name}: {what} need to be a sequence of matrices, got a {type(ms).__name__}; "
+            f"pass its factors"
+        )
     if not isinstance(ms, list | tuple):
         raise ValueError(
             f"{name}: {what} need to be a sequence of matrices, got {type(ms).__name__}"
@@ -237,7 +242,8 @@ def scalar(name: str, what: str, x: ArrayLike) -> Array:
 def real(name: str, what: str, x: Array) -> Array:
     """An array without imaginary part."""
     if jnp.iscomplexobj(x):
-        raise ValueError(f"{name}: {what} need to be real, got {x.dtype}")
+        verb = "need" if what.endswith("s") else "needs"
+        raise ValueError(f"{name}: {what} {verb} to be real, got {x.dtype}")
     return x
 
 
@@ -275,9 +281,7 @@ def same_shape(name: str, a: Sizes, b: Sizes) -> None:
 
 def data(name: str, x: ArrayLike) -> Array:
     """A tensor to be fitted: floating or complex, order 2 or more, no empty mode."""
-    t = inexact(name, x, "a tensor of numbers")
-    if t.ndim < 2:
-        raise ValueError(f"{name}: the tensor needs order 2 or more, got shape {t.shape}")
+    t = inexact(name, tensor(name, x, order=2))
     if 0 in t.shape:
         raise ValueError(f"{name}: the tensor has an empty mode, got shape {t.shape}")
     return t

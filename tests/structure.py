@@ -17,18 +17,18 @@ def equations(jaxpr):
                 yield from equations(inner)
 
 
-def _size(variable):
+def size_of(variable):
     return math.prod(getattr(variable.aval, "shape", ()))
 
 
 def largest_array(f, *args):
     """The largest number of elements of anything that f computes (not of its arguments)."""
     jaxpr = jax.make_jaxpr(f)(*args).jaxpr
-    return max(_size(v) for equation in equations(jaxpr) for v in equation.outvars)
+    return max(size_of(v) for equation in equations(jaxpr) for v in equation.outvars)
 
 
 def products_with_arrays_of(size, f, *args):
     """How many matrix products in f read an operand of that many elements or more."""
     jaxpr = jax.make_jaxpr(f)(*args).jaxpr
     dots = [e for e in equations(jaxpr) if e.primitive.name == "dot_general"]
-    return sum(any(_size(v) >= size for v in dot.invars) for dot in dots)
+    return sum(any(size_of(v) >= size for v in dot.invars) for dot in dots)

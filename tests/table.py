@@ -131,8 +131,12 @@ def loss_reference(x, weights, *factors, entry_weights=None):
     return jnp.sum(squares if entry_weights is None else squares * entry_weights) / 2
 
 
+def thousandths(arrays):
+    return tuple((1000 * a).astype("int32") for a in arrays)
+
+
 ENTRY_WEIGHTS = np.random.default_rng(5).uniform(0.5, 2, (3, 2, 4))
-HALVES = ("float64", "float32", "complex128", "complex64", "bfloat16", "float16")
+INEXACT_AND_HALF = ("float64", "float32", "complex128", "complex64", "bfloat16", "float16")
 
 MODEL = ((2,), (3, 2), (2, 2), (4, 2))
 TENSOR = ((3, 2, 4), (3, 2), (2, 2), (4, 2))
@@ -237,7 +241,7 @@ ROWS: dict[str, list[Row]] = {
             lambda x, *factors, n=n: jkr.mttkrp(x, factors, n),
             mttkrp_reference(n, 3),
             TENSOR,
-            HALVES,
+            INEXACT_AND_HALF,
         )
         for n in range(3)
     ],
@@ -251,7 +255,7 @@ ROWS: dict[str, list[Row]] = {
             dtypes,
         )
         for shapes, dtypes in (
-            (TENSOR, HALVES),
+            (TENSOR, INEXACT_AND_HALF),
             (((2, 3, 2, 2), (2, 2), (3, 2), (2, 2), (2, 2)), INEXACT_DTYPES),
             (((3,), (3, 2)), INEXACT_DTYPES),
         )
@@ -261,7 +265,7 @@ ROWS: dict[str, list[Row]] = {
             jkr.khatri_rao_gram,
             lambda *ms: dense_khatri_rao(*ms).conj().T @ dense_khatri_rao(*ms),
             shapes,
-            HALVES,
+            INEXACT_AND_HALF,
         )
         for shapes in (((3, 2), (2, 2), (4, 2)), ((3, 2),))
     ],
@@ -270,7 +274,7 @@ ROWS: dict[str, list[Row]] = {
             lambda a, b, x: jkr.khatri_rao_matmul([a, b], x),
             lambda a, b, x: dense_khatri_rao(a, b) @ x,
             ((3, 2), (4, 2), tail),
-            HALVES,
+            INEXACT_AND_HALF,
         )
         for tail in ((2,), (2, 3))
     ],
@@ -279,7 +283,7 @@ ROWS: dict[str, list[Row]] = {
             lambda a, b, y: jkr.khatri_rao_rmatmul([a, b], y),
             lambda a, b, y: dense_khatri_rao(a, b).conj().T @ y,
             ((3, 2), (4, 2), tail),
-            HALVES,
+            INEXACT_AND_HALF,
         )
         for tail in ((12,), (12, 3))
     ],
@@ -288,7 +292,7 @@ ROWS: dict[str, list[Row]] = {
             lambda a, b, x: jkr.face_splitting_matmul([a, b], x),
             lambda a, b, x: dense_khatri_rao(a.T, b.T).T @ x,
             ((3, 2), (3, 4), tail),
-            HALVES,
+            INEXACT_AND_HALF,
         )
         for tail in ((8,), (8, 3))
     ],
@@ -297,6 +301,7 @@ ROWS: dict[str, list[Row]] = {
             lambda a, b, y, l2=l2: jkr.khatri_rao_lstsq([a, b], y, l2=l2),
             lstsq_reference(l2),
             ((3, 2), (4, 2), tail),
+            INEXACT_AND_HALF,
         )
         for tail, l2 in (((12,), 0.0), ((12, 3), 0.5))
     ],
@@ -312,6 +317,7 @@ ROWS: dict[str, list[Row]] = {
             lambda x, w, *factors: cp.loss(cp.CPTensor(w, factors), x),
             loss_reference,
             ((3, 2, 4), *MODEL),
+            INEXACT_AND_HALF,
         ),
         Row(
             lambda x, w, *factors: cp.loss(
@@ -330,12 +336,13 @@ ROWS: dict[str, list[Row]] = {
             ((3, 2, 4), (3, 2, 4), *MODEL),
         ),
     ],
-    "cp.CPTensor.full": [Row(of_model(cp.CPTensor.full), model_reference, MODEL)],
+    "cp.CPTensor.full": [Row(of_model(cp.CPTensor.full), model_reference, MODEL, INEXACT_AND_HALF)],
     "cp.CPTensor.norm": [
         Row(
             of_model(cp.CPTensor.norm),
             lambda *m: jnp.sqrt(jnp.sum(jnp.abs(model_reference(*m)) ** 2)),
             MODEL,
+            INEXACT_AND_HALF,
         )
     ],
     "cp.CPTensor.inner": [
@@ -347,7 +354,9 @@ ROWS: dict[str, list[Row]] = {
             ((2,), (3, 2), (2, 2), (3,), (3, 3), (2, 3)),
         )
     ],
-    "cp.CPTensor.normalize": [Row(of_model(cp.CPTensor.normalize), normalize_reference, MODEL)],
+    "cp.CPTensor.normalize": [
+        Row(of_model(cp.CPTensor.normalize), normalize_reference, MODEL, INEXACT_AND_HALF)
+    ],
     "cp.CPTensor.arrange": [
         Row(
             lambda *m: (lambda arranged: (arranged.full(), arranged.weights))(
@@ -372,8 +381,11 @@ ROWS: dict[str, list[Row]] = {
     ],
     "cp.random": [
         Row(
-            lambda seed: jax.tree.map(jnp.shape, cp.random(jax.random.key(0), (2, 3), 2)) and seed,
-            lambda seed: seed,
+            lambda seed: thousandths(cp.random(jax.random.key(seed), (2, 3), 2).factors),
+            lambda seed: thousandths(
+                jax.random.normal(key, (n, 2))
+                for key, n in zip(jax.random.split(jax.random.key(seed)), (2, 3), strict=True)
+            ),
             ((),),
             ("int32",),
             differentiable=False,

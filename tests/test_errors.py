@@ -187,65 +187,105 @@ ERRORS = [
         lambda: jkr.weighted_gram(z(2, 3) + 1j, [z(2, 1), z(3, 1)], 0),
         "weighted_gram: entry_weights need to be real, got complex128",
     ),
+    (
+        lambda: jkr.weighted_gram(z(2, 3), [z(2, 1), z(4, 1)], 0),
+        "weighted_gram: factors need one row for each index of their mode, "
+        "got (2, 1) and (4, 1) for a tensor of shape (2, 3)",
+    ),
+    (
+        lambda: jkr.weighted_gram(z(2, 3), [z(2, 1), z(3, 1)], 2),
+        "weighted_gram: mode 2 is out of range for a tensor of order 2",
+    ),
+    (
+        lambda: jkr.mttkrp(z(2, 3), [z(2, 1), z(3, 1)], -3),
+        "mttkrp: mode -3 is out of range for a tensor of order 2",
+    ),
+    (
+        lambda: jkr.mttkrp(z(2, 3), model(2, 3), 0),
+        "mttkrp: factors need to be a sequence of matrices, got a CPTensor; pass its factors",
+    ),
+    (
+        lambda: jkr.khatri_rao_lstsq([z(2, 3), z(4, 3)], z(8), l2=1j),
+        "khatri_rao_lstsq: l2 needs to be real, got complex128",
+    ),
+    (
+        lambda: jkr.fold(z(2, 2), 2, (2, 2)),
+        "fold: mode 2 is out of range for a tensor of order 2",
+    ),
+    (
+        lambda: jkr.kronecker_permutation(1, 2, 3.5, 4),
+        "kronecker_permutation: a shape is a sequence of ints, got (1, 2, 3.5, 4)",
+    ),
     # CP
     (
+        lambda: cp.random(KEY, (2, -3), 1),
+        "cp.random: dimensions need to be at least 0, got (2, -3)",
+    ),
+    (
         lambda: cp.loss(model(2, 3), z(2, 4)),
-        "loss: both tensors need the same shape, got (2, 3) and (2, 4)",
+        "cp.loss: both tensors need the same shape, got (2, 3) and (2, 4)",
     ),
     (
         lambda: cp.loss(model(2, 3), z(2, 3), entry_weights=z(3)),
-        "loss: entry_weights need the shape of the tensor, got (3,) for (2, 3)",
+        "cp.loss: entry_weights need the shape of the tensor, got (3,) for (2, 3)",
     ),
     (
         lambda: cp.loss(model(2, 3), z(2, 3), entry_weights=z(2, 3) + 1j),
-        "loss: entry_weights need to be real, got complex128",
+        "cp.loss: entry_weights need to be real, got complex128",
     ),
     (
         lambda: cp.CPTensor(jnp.ones(3), (z(2, 2), z(3, 2))).full(),
-        "CPTensor.full: weights need one entry for each of the 2 components, got (3,)",
+        "cp.CPTensor.full: weights need one entry for each of the 2 components, got (3,)",
     ),
     (
         lambda: model(2, 3).inner(model(2, 4)),
-        "CPTensor.inner: both tensors need the same shape, got (2, 3) and (2, 4)",
+        "cp.CPTensor.inner: both tensors need the same shape, got (2, 3) and (2, 4)",
     ),
-    (lambda: cp.random(KEY, (2, 3), 0), "random: rank needs to be at least 1, got 0"),
-    (lambda: cp.random(KEY, (2, 3), 1.5), "random: rank needs to be an int, got 1.5"),
+    (lambda: cp.random(KEY, (2, 3), 0), "cp.random: rank needs to be at least 1, got 0"),
+    (lambda: cp.random(KEY, (2, 3), 1.5), "cp.random: rank needs to be an int, got 1.5"),
     (
         lambda: cp.random(KEY, (2, 3), 1, dtype="int32"),
-        "random: dtype needs to be floating or complex, got int32",
+        "cp.random: dtype needs to be floating or complex, got int32",
     ),
     (
         lambda: cp.als(z(2, 3), 1),
-        "als: a random start needs a key: pass key=jax.random.key(0), or a CPTensor as init",
+        "cp.als: a random start needs a key: pass key=jax.random.key(0), or a CPTensor as init",
     ),
-    (lambda: cp.als(z(2, 3), 0, key=KEY), "als: rank needs to be at least 1, got 0"),
-    (lambda: cp.als(z(3), 1, key=KEY), "als: the tensor needs order 2 or more, got shape (3,)"),
+    (lambda: cp.als(z(2, 3), 0, key=KEY), "cp.als: rank needs to be at least 1, got 0"),
+    (lambda: cp.als(z(3), 1, key=KEY), "cp.als: the tensor needs order 2 or more, got shape (3,)"),
     (
         lambda: cp.als(z(2, 0), 1, key=KEY),
-        "als: the tensor has an empty mode, got shape (2, 0)",
+        "cp.als: the tensor has an empty mode, got shape (2, 0)",
     ),
-    (lambda: cp.als("x", 1, key=KEY), "als: needs a tensor of numbers, got str"),
+    (lambda: cp.als("x", 1, key=KEY), "cp.als: needs a tensor of numbers, got str"),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, max_iters=0),
-        "als: max_iters needs to be at least 1, got 0",
+        "cp.als: max_iters needs to be at least 1, got 0",
     ),
     (
         lambda: cp.als(z(2, 3), 1, init="svdd"),
-        "als: init needs to be 'random' or a CPTensor, got 'svdd'",
+        "cp.als: init needs to be 'random' or a CPTensor, got 'svdd'",
     ),
-    (lambda: cp.als(z(2, 3), 1, init=3), "als: init needs to be a string or a CPTensor, got int"),
+    (
+        lambda: cp.als(z(2, 3), 1, init=3),
+        "cp.als: init needs to be a string or a CPTensor, got int",
+    ),
     (
         lambda: cp.als(z(2, 3), 1, init=model(2, 3)),
-        "als: init has rank 2, and rank 1 was asked for",
+        "cp.als: init has rank 2, and rank 1 was asked for",
     ),
     (
         lambda: cp.als(z(2, 4), 2, init=model(2, 3)),
-        "als: factors need one row for each index of their mode, got (2, 2) and (3, 2) for a "
+        "cp.als: factors need one row for each index of their mode, got (2, 2) and (3, 2) for a "
         "tensor of shape (2, 4)",
     ),
     (
         lambda: cp.als(z(2, 3), 1, init=cp.random(KEY, (2, 3), 1, dtype=complex)),
-        "als: a complex init cannot start the fit of a float64 tensor",
+        "cp.als: a complex init cannot start the fit of a float64 tensor",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, tol=z(2)),
+        "cp.als: tol needs to be a scalar, got shape (2,)",
     ),
     # plots
     (

@@ -1,6 +1,7 @@
 """Promises about structure: products never formed, two passes over a tensor, no gathering."""
 
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -8,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from structure import largest_array, products_with_arrays_of
+from structure import equations, largest_array, products_with_arrays_of, size_of
 
 import jkr
 from jkr import cp
@@ -38,12 +39,21 @@ def test_the_gradient_of_the_loss_reads_the_tensor_in_two_products(shape):
     assert products_with_arrays_of(x.size, jkr.mttkrps, x, model.factors) == 2
 
 
+def test_mttkrps_called_one_by_one_share_their_products():
+    """By common-subexpression elimination, because the split is the same for every mode."""
+    x, *factors = draw((20, 30, 40), (20, 3), (30, 3), (40, 3))
+    one_by_one = jax.jit(lambda x, f: [jkr.mttkrp(x, f, n) for n in range(3)])
+    text = one_by_one.lower(x, factors).compile({"xla_backend_optimization_level": 3}).as_text()
+    dots = [line for line in text.splitlines() if re.search(r"= \S+ dot\(", line)]
+    assert len(dots) == 2
+
+
 def test_the_gradient_of_the_loss_forms_nothing_of_the_size_of_the_tensor_but_its_squares():
     model, x = cp.random(KEY, (20, 30, 40), 3), jax.random.normal(KEY, (20, 30, 40))
     everything = jax.make_jaxpr(jax.grad(cp.loss))(model, x)
-    from structure import _size, equations
-
-    large = {e.primitive.name for e in equations(everything.jaxpr) if _size(e.outvars[0]) >= x.size}
+    large = {
+        e.primitive.name for e in equations(everything.jaxpr) if size_of(e.outvars[0]) >= x.size
+    }
     assert large <= {"mul", "integer_pow", "square", "convert_element_type", "real", "copy"}
 
 
@@ -54,12 +64,10 @@ def test_the_weighted_loss_keeps_to_its_blocks(monkeypatch):
     shape = (20, 30, 40)
     model, x = cp.random(KEY, shape, 3), jax.random.normal(KEY, shape)
     f = jax.grad(lambda m: cp.loss(m, x, entry_weights=jnp.ones(shape)))
-    from structure import _size, equations
-
     eqns = list(equations(jax.make_jaxpr(f)(model).jaxpr))
     computed = [e for e in eqns if e.primitive.name in ("dot_general", "sub", "mul", "select_n")]
     assert len(computed) > 5
-    assert max(_size(e.outvars[0]) for e in computed) < x.size / 4
+    assert max(size_of(e.outvars[0]) for e in computed) < x.size / 4
 
 
 def test_a_gram_and_its_derivatives_form_no_product():
@@ -84,7 +92,7 @@ def test_products_with_one_right_hand_side_form_no_product(solve):
     args = draw((20, 3), (30, 3), (40, 3), (20 * 30 * 40,))
     f = sum_of_squares(solve)
     for g in (solve, jax.grad(f, (0, 1, 2, 3))):
-        assert largest_array(g, *args) <= 20 * 30 * 40 < 3 * 20 * 30 * 40
+        assert largest_array(g, *args) < args[0].shape[1] * 20 * 30 * 40
 
 
 def plain_right_product(k, x, precision):
@@ -138,6 +146,9 @@ everywhere = NamedSharding(mesh, PartitionSpec())
 functions = {
     "loss": cp.loss,
     "gradient": jax.value_and_grad(cp.loss),
+    "mttkrps": lambda m, x: jkr.mttkrps(x, m.factors),
+    "weighted gram": lambda m, x: jkr.weighted_gram(x, m.factors, 0),
+    "als": lambda m, x: cp.als(x, rank, init=m, max_iters=3, tol=0),
     **{f"mttkrp {n}": lambda m, x, n=n: jkr.mttkrp(x, m.factors, n) for n in range(3)},
 }
 for mode in range(3):
@@ -151,7 +162,7 @@ for mode in range(3):
             if "all-gather" in line or "all-to-all" in line or "collective-permute" in line:
                 sizes = [np.prod([int(d) for d in dims.split(",") if d])
                          for dims in re.findall(r"f32\\[([\\d,]*)\\]", line)]
-                assert max(sizes, default=0) < x.size, (name, mode, line)
+                assert max(sizes, default=0) < x.size // 8, (name, mode, line)
         ours, plain = compiled(replicated, sharded), f(model, x)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-3)

@@ -1,1 +1,23 @@
-"""Contractions: what uses a Khatri–Rao product without ever forming it."""
+"""Contractions: what uses a Khatri–Rao product without ever forming it.
+
+- `_split`, `_partial`: the two matrix products that all work with a whole tensor goes through.
+- `_mttkrp`, `_reconstruct`: MTTKRP and CP reconstruction, each other's transposes (J5).
+- `_matmul`: products with Khatri–Rao and face-splitting matrices, as the former two.
+- `_gram`: Grams and weighted Grams (I10ᴴ, J3ᴴ).
+- `_solve`, `_lstsq`: small semi-definite systems, and least squares by J1.
+
+Custom derivative rules, here and in `cp`; each stands under its function, which gives the formula:
+
+| rule | function | law | what it does |
+| --- | --- | --- | --- |
+| R1 | `khatri_rao_gram` | I10ᴴ | Ā = conj(A)((Ḡ+Ḡᴴ)∘G₋), one product a factor: `custom_jvp` |
+| R2 | `mttkrp`, `mttkrps`, products, `full` | J5 | saves arguments only: `jax.checkpoint` |
+| R2 | the right partial product | J5 | no transposed copy of X in its transpose: `custom_jvp` |
+| R3 | `khatri_rao_lstsq` | J1 | one more solve with the factor: `lax.custom_linear_solve` |
+| R4 | `cp.loss` | J6, J5 | gradient matrices with the value, two passes over T: `custom_jvp` |
+| R5 | `cp.loss` with entry weights | J5 | the same block by block: `custom_jvp` |
+| R6 | `CPTensor.normalize`, `norm` | | zero, not NaN, at zero columns: a guarded root |
+
+All hold in forward and reverse mode and at any order; there is no `custom_vjp`, which would
+refuse forward mode.
+"""

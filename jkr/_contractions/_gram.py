@@ -39,8 +39,9 @@ def khatri_rao_gram(*ms: ArrayLike) -> Array:
         Array([[120000.]], dtype=float32)
 
     Derivative (R1), with G₋ₙ the Hadamard product of the other Grams: Ġ = Σₙ Sₙ + Sₙᴴ,
-    Sₙ = (AₙᴴȦₙ)∘G₋ₙ, whose transpose is Āₙ = Aₙ((Ḡ + Ḡᴴ)∘conj(G₋ₙ)) for real data: one matrix
-    product a factor, where plain autodiff of AᴴA, seeing two different arguments, takes two.
+    Sₙ = (AₙᴴȦₙ)∘G₋ₙ, whose transpose is Āₙ = conj(Aₙ)((Ḡ + Ḡᴴ)∘G₋ₙ), in JAX's convention for
+    cotangents: one matrix product a factor, where plain autodiff of AᴴA, seeing two different
+    arguments, takes two.
     Saved are the factors and their Grams; nothing of ∏ I_n rows exists in any derivative.
 
     Source: laws I10, I10ᴴ; Khatri & Rao, Sankhya 30 (1968) 167–180.
@@ -95,7 +96,8 @@ def weighted_gram(
         precision: of the matrix product with the tensor, as in `jax.lax.dot_general`.
 
     Returns:
-        Array (I_n, R, R), of the factors' dtype.
+        Array (I_n, R, R), of the operands' (promoted) dtype; integers and booleans become the
+        default float.
 
     Raises:
         ValueError: complex weights, factors that are no sequence of matrices with equal column
@@ -115,8 +117,13 @@ def weighted_gram(
     w = _check.tensor("weighted_gram", entry_weights)
     arrays, rank = _check.factors("weighted_gram", factors, w.shape)
     n = _check.mode("weighted_gram", mode, w.ndim)
-    arrays = _check.promoted(*arrays)
-    w = _check.real("weighted_gram", "entry_weights", w).astype(arrays[0].dtype)
+    w = _check.inexact("weighted_gram", _check.real("weighted_gram", "entry_weights", w))
+    arrays = _check.promoted(*(_check.inexact("weighted_gram", a) for a in arrays))
+    # Real weights and complex factors belong together, whatever the promotion setting.
+    dtype = jnp.promote_types(w.dtype, arrays[0].real.dtype)
+    if jnp.iscomplexobj(arrays[0]):
+        dtype = jnp.complex128 if dtype == jnp.float64 else jnp.complex64
+    w, *arrays = (a.astype(dtype) for a in (w, *arrays))
     rows, columns = np.triu_indices(rank)
     pairs = [a[:, rows].conj() * a[:, columns] for a in arrays]
     upper = mttkrp(w, pairs, n, precision=precision)

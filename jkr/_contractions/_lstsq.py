@@ -39,7 +39,7 @@ def khatri_rao_lstsq(
 
     Raises:
         ValueError: ms that are no sequence of matrices with equal column counts, y of another
-            number of rows, l2 that is no scalar.
+            number of rows, l2 that is no real scalar.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -48,8 +48,10 @@ def khatri_rao_lstsq(
         Array([3.], dtype=float32)
 
     Derivative (R3): one more solve with the same factor, ẋ = G⁺(ḃ − Ġx), by
-    `lax.custom_linear_solve`; both modes, any order. Finite where the Gram is singular; plain
-    autodiff of a factorisation is NaN there, and of `jnp.linalg.lstsq` forms K.
+    `lax.custom_linear_solve`; both modes, any order. Where the Gram is singular the minimum-norm
+    solution jumps when the rank changes and has no derivative; this one is finite, and that of
+    the solution within the range of the Gram. Plain autodiff of a factorisation is NaN there,
+    and that of `jnp.linalg.lstsq` forms K.
 
     Source: law J1; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section
     2.6.
@@ -62,7 +64,7 @@ def khatri_rao_lstsq(
     y, *arrays = _check.promoted(y, *arrays)
     dtype, wide = y.dtype, accumulator(y.dtype)
     penalty = _check.scalar(name, "l2", l2).astype(wide)
-    b = khatri_rao_rmatmul(arrays, y, precision=precision)
-    G = khatri_rao_gram(*(a.astype(wide) for a in arrays))
-    G = G + penalty * jnp.eye(rank, dtype=wide)
-    return psd_solve(G, b.astype(wide)).astype(dtype)
+    arrays = [a.astype(wide) for a in arrays]
+    b = khatri_rao_rmatmul(arrays, y.astype(wide), precision=precision)
+    G = khatri_rao_gram(*arrays) + penalty * jnp.eye(rank, dtype=wide)
+    return psd_solve(G, b).astype(dtype)

@@ -52,7 +52,7 @@ def khatri_rao_matmul(
     arrays, rank = _check.factors("khatri_rao_matmul", ms, what="ms")
     x, columns = _check.right_hand_side("khatri_rao_matmul", "x", x, rank)
     x, *arrays = _check.promoted(x, *arrays)
-    full = reconstruct((*arrays, x.reshape(rank, -1).T if columns else x[None, :]), precision)
+    full = reconstruct((*arrays, x.T if columns else x[None, :]), precision)
     return full.reshape(prod(a.shape[0] for a in arrays), *columns)
 
 

@@ -4,7 +4,9 @@ All that touches a whole tensor in this library goes through `left` and `right`:
 product each, X in its own memory order and never unfolded or transposed. Khatri–Rao products are
 formed of one group of modes only, component first, (R, I_1, …): that is the order in which both
 products run at the speed of a bare matrix product. The contracted modes stay separate axes, so
-that a sharded mode stays sharded.
+that a sharded mode stays sharded. (Derivatives of the right product do merge modes, see
+`_right_product_jvp`; there a tensor that is sharded along another mode than the first of its
+group may be redistributed.)
 
 float16 and bfloat16 data are multiplied as they are and accumulated in float32.
 """
@@ -50,10 +52,11 @@ def _right_product(k: Array, x: Array, precision: Precision) -> Array:
 
 @partial(_right_product.defjvp, symbolic_zeros=True)
 def _right_product_jvp(precision, primals, tangents):
-    """The same product with either operand's tangent, on X as an L×M matrix.
+    """The same product with either operand's tangent, on X as an L×M matrix (R2).
 
-    Its transpose with respect to k multiplies the cotangent (R, M) with X (L, M), which on a CPU
-    copies X, transposed, where M is several axes, and does not where it is one.
+    Ẏ = k̇ X + k Ẋ; transposed, k̄ = Ȳ Xᵀ and X̄ = kᵀ Ȳ; saved are k and X. The first multiplies a
+    cotangent (R, M) with X (L, M): a product that copies X, transposed, on a CPU where M is
+    several axes, and does not where it is one.
     """
     k, x = primals
     dk, dx = tangents
@@ -61,7 +64,9 @@ def _right_product_jvp(precision, primals, tangents):
     rows = prod(x.shape[:s])
 
     def product(k: Array, x: Array) -> Array:
-        y = _dot(k.reshape(k.shape[0], rows), x.reshape(rows, -1), ((1,), (0,)), precision)
+        y = _dot(
+            k.reshape(k.shape[0], rows), x.reshape(rows, prod(x.shape[s:])), ((1,), (0,)), precision
+        )
         return y.reshape(k.shape[0], *x.shape[s:])
 
     y = _right_product(k, x, precision)

@@ -24,10 +24,10 @@ def psd_solve(G: Array, b: Array) -> Array:
     entry, so columns of very different scale are told from dependent ones. Always finite for finite
     arguments.
 
-    Derivative (R3): ẋ = G⁺(ḃ − Ġx), and its transpose, b̄ = G⁺x̄, Ḡ = −b̄xᴴ: one more solve with
-    the same factor, by `lax.custom_linear_solve`; saved are F and x. Where G is singular this is
-    the derivative within the range of G, finite too. Plain autodiff of a factorisation is NaN
-    there.
+    Derivative (R3): ẋ = G⁺(ḃ − Ġx), and its transpose, b̄ = conj(G)⁺x̄, Ḡ = −b̄xᵀ in JAX's
+    convention for cotangents: one more solve with the same factor, by
+    `lax.custom_linear_solve`; saved are F and x. Where G is singular this is the derivative
+    within the range of G, finite too. Plain autodiff of a factorisation is NaN there.
 
     Args:
         G: (R, R), Hermitian, positive semi-definite.
@@ -37,6 +37,8 @@ def psd_solve(G: Array, b: Array) -> Array:
         Array of the shape of b. The residual ‖Gx − b‖ is at most 10·R·eps·‖G‖‖x‖ at condition
         numbers up to 1e12 (float64) and 1e5 (float32).
     """
+    if G.shape[0] == 0:
+        return b
     F = inverse_root(lax.stop_gradient(G))
 
     def multiply(v: Array) -> Array:

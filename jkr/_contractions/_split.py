@@ -33,4 +33,4 @@ def split_cost(shape: Sequence[int], s: int) -> int:
 
 def best_split(shape: Sequence[int]) -> int:
     """The number of modes in the left group, the same for all modes of one tensor."""
-    return min(range(1, len(shape)), key=lambda s: split_cost(shape, s), default=1)
+    return min(range(1, len(shape)), key=lambda s: split_cost(shape, s))

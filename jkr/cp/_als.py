@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._mttkrp import mttkrp
+from jkr._contractions._precise import accumulator, gram, matmul
 from jkr._contractions._solve import psd_solve
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, column_norms
@@ -53,7 +54,8 @@ def als(
 
     Works under `jit` (rank and max_iters static) and `vmap` (each lane stops by itself);
     compiles once for each shape, rank and max_iters. Complex tensors are fitted as they are.
-    A singular Gram gives the minimum-norm update.
+    A singular Gram gives the minimum-norm update. float16 and bfloat16 data are fitted in float32,
+    and only the model is rounded back.
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2, finite; integers become the default float.
@@ -82,15 +84,21 @@ def als(
     Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3;
     law I10ᴴ.
     """
-    x = _check.data("als", tensor)
-    rank = _check.rank("als", rank)
-    max_iters = _check.at_least_one("als", "max_iters", max_iters)
-    return _fit(x, start("als", init, key, x, rank), jnp.asarray(tol, x.real.dtype), max_iters)
+    x = _check.data("cp.als", tensor)
+    rank = _check.rank("cp.als", rank)
+    max_iters = _check.at_least_one("cp.als", "max_iters", max_iters)
+    cp = start("cp.als", init, key, x, rank)
+    tol = _check.scalar("cp.als", "tol", tol)
+    if accumulator(x.dtype) == x.dtype:
+        return _fit(x, cp, tol.astype(x.real.dtype), max_iters)
+    wide, cp = jax.tree.map(lambda a: a.astype(accumulator(x.dtype)), (x, cp))
+    result = _fit(wide, cp, tol.astype(wide.dtype), max_iters)
+    return result._replace(cp=jax.tree.map(lambda a: a.astype(x.dtype), result.cp))
 
 
 @partial(jax.jit, static_argnums=3)
 def _fit(tensor: Array, cp: CPTensor, tol: Array, max_iters: int) -> CPResult:
-    norm = jnp.linalg.norm(tensor.ravel())
+    norm = jnp.sqrt(jnp.sum((tensor * tensor.conj()).real))
     infinity = jnp.asarray(jnp.inf, norm.dtype)
     first = _State(
         cp=cp.normalize(),
@@ -132,16 +140,16 @@ def _fit(tensor: Array, cp: CPTensor, tol: Array, max_iters: int) -> CPResult:
 def _sweep(tensor: Array, cp: CPTensor, norm: Array) -> tuple[CPTensor, Array]:
     """One update of every factor in turn; the new model and ‖T − M‖."""
     weights, factors = cp.weights, list(cp.factors)
-    grams = [a.conj().T @ a for a in factors]
+    grams = [gram(a, a) for a in factors]
     for n in range(len(factors)):
-        gram = hadamard(*grams[:n], *grams[n + 1 :])
+        others = hadamard(*grams[:n], *grams[n + 1 :])
         y = mttkrp(tensor, [a.conj() for a in factors], n)
-        solution = psd_solve(gram, y.T).T
+        solution = psd_solve(others, y.T).T
         weights, factors[n] = _unit_columns(solution, factors[n])
-        grams[n] = factors[n].conj().T @ factors[n]
+        grams[n] = gram(factors[n], factors[n])
     # The last update leaves T·M and ‖M‖² at hand: no other pass over the tensor.
     inner = jnp.sum(solution.conj() * y).real
-    squared = (weights @ hadamard(*grams).astype(weights.dtype) @ weights).real
+    squared = matmul(weights, matmul(hadamard(*grams), weights)).real
     residual = jnp.sqrt(jnp.maximum(norm**2 - 2 * inner + squared, 0))
     return CPTensor(weights, tuple(factors)), residual
 

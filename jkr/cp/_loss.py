@@ -1,9 +1,10 @@
 """Least-squares loss of a CP model, ½‖W½∘(T − ⟦λ; A_1, …, A_N⟧)‖², and its gradient (R4, R5).
 
-With D = ∂loss/∂conj(M), which is M − T or W∘(M − T), every derivative with respect to the model is
-an MTTKRP of D (J5): ∂/∂conj(Aₙ) = D₍ₙ₎ K̄ₙ diag(λ̄). Without weights D is never formed, because
-M₍ₙ₎ K̄ₙ comes from Grams (J6); with weights D exists one block at a time. Either way value and
-gradient come from the same pass.
+With D = M − T, or W∘(M − T), dloss = Re Σ conj(dM)∘D, so every derivative with respect to the
+model is an MTTKRP of D (J5): dloss = Re Σₙ Σ conj(dAₙ)∘Dₙ with the gradient matrices
+Dₙ = D₍ₙ₎ K̄ₙ diag(λ̄). (`jax.grad` returns their conjugates, as always.) Without weights D is never
+formed, because M₍ₙ₎ K̄ₙ comes from Grams (J6); with weights D exists one block at a time. Either way
+value and gradient come from the same pass.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,9 @@ from jkr import _check
 from jkr._contractions._mttkrp import mttkrp, mttkrps
 from jkr._contractions._partial import Precision, at_least_order_2, component_first, finish_all
 from jkr._contractions._precise import accumulator, gram, matmul
+from jkr._contractions._reconstruct import reconstruct
 from jkr._products._hadamard import hadamard
-from jkr.cp._model import CPTensor, checked
+from jkr.cp._model import CPTensor, checked, wide_inner
 
 _BLOCK = 1 << 20  # model entries that exist at once in the weighted loss
 
@@ -38,15 +40,16 @@ def loss(
     Without entry weights the model is never formed: ½(‖T‖² − 2 Re⟨M, T⟩ + ‖M‖²), with ⟨M, T⟩ an
     MTTKRP and ‖M‖² from Grams (J6). The terms cancel near an exact fit: at a relative residual ρ
     the value has a relative error of about 10·eps/ρ² (float32: 1e-4 at ρ = 1e-1, 1e-2 at 1e-2,
-    none of its digits below 1e-3; float64: to ρ = 1e-7). Its gradient does not suffer so, being
-    small of itself. Where the value matters, call it with `entry_weights=jnp.ones(tensor.shape)`:
-    with entry weights the residual is summed entry by entry, in blocks.
+    none of its digits below 1e-3; float64: to ρ = 1e-7), and its gradient one of about
+    30·eps/ρ. Where that is too much, call it with `entry_weights=jnp.ones(tensor.shape)`: with
+    entry weights the residual is summed entry by entry, in blocks.
 
     Args:
         cp: the model, of the tensor's shape.
         tensor: T (I_1, …, I_N).
         entry_weights: nonnegative weights W (I_1, …, I_N), booleans included; what lies under a
-            zero, NaN included, is never read into the value or a derivative.
+            zero, NaN included, is never read into the value or a derivative. (So the derivative
+            with respect to a weight that is zero is zero.)
         precision: of the matrix products with the tensor, as in `jax.lax.dot_general`.
 
     Returns:
@@ -68,27 +71,31 @@ def loss(
     λ̄, where Γₙ is the Hadamard product of the other Grams, computed once with the value; saved
     are they alone, of the factors' size. Two passes over T for all modes. Plain autodiff of the
     dense residual forms M, D and their unfoldings. (R5, with entry weights): the same matrices
-    from D = W∘(M − T), block by block; plain autodiff keeps several tensors of T's size.
+    from D = W∘(M − T), block by block; plain autodiff keeps several tensors of T's size. Blocks
+    are rows of T: where T is sharded, it is redistributed.
 
     Source: laws J5, J6; Acar, Dunlavy & Kolda, J. Chemometrics 25 (2011) 67–86,
     doi:10.1002/cem.1335 (CP-OPT; with entry weights CP-WOPT, doi:10.1016/j.chemolab.2010.08.004).
     """
-    weights, factors = checked("loss", cp)
-    x = _check.inexact("loss", tensor, "a tensor of numbers")
-    _check.same_shape("loss", cp.shape, x.shape)
+    weights, factors = checked("cp.loss", cp)
+    x = _check.inexact("cp.loss", tensor, "a tensor of numbers")
+    _check.same_shape("cp.loss", cp.shape, x.shape)
     weights, x, *factors = _check.promoted(weights, x, *factors)
-    model = CPTensor(weights, tuple(factors))
-    if entry_weights is None:
-        return _gaussian(model, x, precision)
-    w = _check.entry_weights("loss", entry_weights, x.shape).astype(x.real.dtype)
-    return _weighted(model, x, w, precision)
+    dtype, wide = x.real.dtype, accumulator(x.dtype)
+    model = CPTensor(weights.astype(wide), tuple(a.astype(wide) for a in factors))
+    x = x.astype(wide)
+    if entry_weights is not None:
+        w = _check.entry_weights("cp.loss", entry_weights, x.shape).astype(x.real.dtype)
+        if x.size:
+            return _weighted(model, x, w, precision).astype(dtype)
+    return _gaussian(model, x, precision).astype(dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _gaussian(cp: CPTensor, x: Array, precision: Precision) -> Array:
     # The value alone needs one MTTKRP.
     y = mttkrp(x, _conj(cp.factors), 0, precision=precision)
-    return _value(x, _inner(cp, y, 0), cp.inner(cp))
+    return _value(x, _inner(cp, y, 0), wide_inner(cp, cp))
 
 
 @partial(_gaussian.defjvp, symbolic_zeros=True)
@@ -142,11 +149,15 @@ def _weighted(cp: CPTensor, x: Array, w: Array, precision: Precision) -> Array:
 def _weighted_jvp(precision, primals, tangents):
     cp, x, w = primals
     dcp, dx, dw = tangents
-    value, gradient = _weighted_gradient(cp, x, w, precision)
-    tangent = _real_inner(dcp, gradient)
+    if all(_check.is_zero(d) for d in jax.tree.leaves(dcp)):
+        value = _weighted(cp, x, w, precision)
+        tangent = jnp.zeros_like(value)
+    else:
+        value, gradient = _weighted_gradient(cp, x, w, precision)
+        tangent = _real_inner(dcp, gradient)
     if not (_check.is_zero(dx) and _check.is_zero(dw)):
         # With respect to the data the derivative is of the data's size: no block would help.
-        residual = jnp.where(w == 0, 0, cp.full() - x)
+        residual = jnp.where(w == 0, 0, _full(cp, precision) - jnp.where(w == 0, 0, x))
         if not _check.is_zero(dx):
             tangent = tangent - _real_inner(jnp.where(w == 0, 0, dx), w.astype(x.dtype) * residual)
         if not _check.is_zero(dw):
@@ -162,10 +173,10 @@ def _weighted_gradient(
     done = _blocks(cp, x, w, precision, gradient=True)
     x, ones_and_factors, added = at_least_order_2(x, _conj(factors))
     s = _block_split(x.shape)
-    left = done.left.reshape(*x.shape[:s], -1)
-    right = done.right.reshape(-1, *x.shape[s:])
+    left = done.left.reshape(*x.shape[:s], weights.shape[0])
+    right = done.right.reshape(weights.shape[0], *x.shape[s:])
     ys = finish_all((left, right), ones_and_factors, s)[added:]
-    matrices = tuple((y * weights.conj()[None, :]).astype(weights.dtype) for y in ys)
+    matrices = tuple(y * weights.conj()[None, :] for y in ys)
     return done.value, CPTensor(jnp.sum(factors[0].conj() * ys[0], axis=0), matrices)
 
 
@@ -180,25 +191,23 @@ def _blocks(cp: CPTensor, x: Array, w: Array, precision: Precision, *, gradient:
     s = _block_split(x.shape)
     k_left, k_right = (component_first(g) for g in (factors[:s], factors[s:]))
     rank = weights.shape[0]
-    k_left, k_right = k_left.reshape(rank, -1), k_right.reshape(rank, -1)
-    rows, columns = k_left.shape[1], k_right.shape[1]
+    rows, columns = prod(x.shape[:s]), prod(x.shape[s:])
+    k_left, k_right = k_left.reshape(rank, rows), k_right.reshape(rank, columns)
     x, w = x.reshape(rows, columns), w.reshape(rows, columns)
     size = max(1, min(rows, _BLOCK // columns))
-    wide = accumulator(x.dtype)
 
     def block(b, carry: _Pass) -> _Pass:
         first = jnp.minimum(b * size, rows - size)
         cut = partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
         fresh = (first + jnp.arange(size) >= b * size)[:, None]
-        w_block = jnp.where(fresh, cut(w), 0).astype(k_left.real.dtype)
+        w_block = jnp.where(fresh, cut(w), 0)
         k_block = cut(k_left, axis=1)
-        model = matmul((k_block * weights[:, None].astype(wide)).T, k_right, precision)
-        t = cut(x).astype(wide)
-        residual = jnp.where(w_block == 0, 0, model - jnp.where(w_block == 0, 0, t))
+        model = matmul((k_block * weights[:, None]).T, k_right, precision)
+        residual = jnp.where(w_block == 0, 0, model - jnp.where(w_block == 0, 0, cut(x)))
         value = carry.value + jnp.sum(w_block * (residual * residual.conj()).real) / 2
         if not gradient:
             return carry._replace(value=value)
-        D = w_block.astype(wide) * residual
+        D = w_block.astype(x.dtype) * residual
         left = lax.dynamic_update_slice_in_dim(
             carry.left,
             jnp.where(fresh, matmul(D, k_right.conj().T, precision), cut(carry.left)),
@@ -208,14 +217,12 @@ def _blocks(cp: CPTensor, x: Array, w: Array, precision: Precision, *, gradient:
         return _Pass(value, left, carry.right + matmul(k_block.conj(), D, precision))
 
     start = _Pass(
-        jnp.zeros((), k_left.real.dtype),
-        jnp.zeros((rows, rank) if gradient else (), wide),
-        jnp.zeros((rank, columns) if gradient else (), wide),
+        jnp.zeros((), x.real.dtype),
+        jnp.zeros((rows, rank) if gradient else (), x.dtype),
+        jnp.zeros((rank, columns) if gradient else (), x.dtype),
     )
     steps = -(-rows // size)
-    body = jax.checkpoint(block, prevent_cse=False)
-    done = lax.fori_loop(0, steps, body, start)
-    return done._replace(value=done.value.astype(x.real.dtype))
+    return lax.fori_loop(0, steps, jax.checkpoint(block, prevent_cse=False), start)
 
 
 def _block_split(shape: Sequence[int]) -> int:
@@ -227,11 +234,9 @@ def _block_split(shape: Sequence[int]) -> int:
 
 
 def _value(x: Array, inner: Array, squared: Array) -> Array:
-    """½(‖T‖² − 2 Re⟨M, T⟩ + ‖M‖²)."""
-    wide = x.astype(accumulator(x.dtype))
-    data = jnp.sum((wide * wide.conj()).real)
-    total = data - 2 * inner.real.astype(data.dtype) + squared.real.astype(data.dtype)
-    return (jnp.maximum(total, 0) / 2).astype(x.real.dtype)
+    """½(‖T‖² − 2 Re⟨M, T⟩ + ‖M‖²), not below zero; the derivative is that of the sum."""
+    total = jnp.sum((x * x.conj()).real) - 2 * inner + squared.real
+    return (total + lax.stop_gradient(jnp.maximum(total, 0) - total)) / 2
 
 
 def _inner(cp: CPTensor, y: Array, n: int) -> Array:
@@ -243,7 +248,12 @@ def _real_inner(tangents, gradients) -> Array:
     """Re Σ conj(tangent)∘gradient over the leaves whose tangent is not known to be zero."""
     pairs = zip(jax.tree.leaves(tangents), jax.tree.leaves(gradients), strict=True)
     terms = [jnp.sum((d.conj() * g).real) for d, g in pairs if not _check.is_zero(d)]
-    return sum(terms[1:], start=terms[0]) if terms else jnp.zeros(())
+    return sum(terms[1:], start=terms[0])
+
+
+def _full(cp: CPTensor, precision: Precision) -> Array:
+    first, *others = cp.factors
+    return reconstruct((first * cp.weights[None, :], *others), precision)
 
 
 def _conj(factors: Sequence[Array]) -> tuple[Array, ...]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr import _check
-from jkr._contractions._precise import gram, matmul
+from jkr._contractions._precise import accumulator, gram, matmul
 from jkr._contractions._reconstruct import reconstruct
 from jkr._products._hadamard import hadamard
 
@@ -40,17 +40,16 @@ class CPTensor(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """(I_1, …, I_N), the shape of the tensor that this model stands for."""
-        return tuple(jnp.shape(a)[0] for a in self.factors)
+        return tuple(jnp.shape(a)[-2] for a in self.factors)
 
     @property
     def rank(self) -> int:
         """R, the number of components."""
-        return jnp.shape(self.weights)[0]
+        return jnp.shape(self.weights)[-1]
 
     def full(self) -> Array:
         """The dense tensor (I_1, …, I_N) (J4)."""
-        weights, factors = checked("CPTensor.full", self)
-        weights, *factors = _check.promoted(weights, *factors)
+        weights, factors = checked("cp.CPTensor.full", self)
         # The weights ride on the shortest factor (I4): the least to multiply.
         n = min(range(len(factors)), key=lambda n: factors[n].shape[0])
         factors[n] = factors[n] * weights[None, :]
@@ -58,7 +57,9 @@ class CPTensor(NamedTuple):
 
     def norm(self) -> Array:
         """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6)."""
-        return _sqrt(self.inner(self).real)
+        weights, factors = checked("cp.CPTensor.norm", self)
+        squared = wide_inner(CPTensor(weights, factors), CPTensor(weights, factors)).real
+        return _sqrt(squared).astype(weights.real.dtype)
 
     def inner(self, other: "CPTensor") -> Array:
         """Σ conj(self) ∘ other = λᴴ(∘ₙ AₙᴴBₙ)μ, never forming either tensor (J6).
@@ -66,12 +67,15 @@ class CPTensor(NamedTuple):
         Args:
             other: a CP tensor of the same shape; its rank may differ.
         """
-        weights, factors = checked("CPTensor.inner", self)
-        other_weights, other_factors = checked("CPTensor.inner", other)
-        _check.same_shape("CPTensor.inner", self.shape, other.shape)
-        grams = [gram(a, b) for a, b in zip(factors, other_factors, strict=True)]
-        left, right = (w.astype(grams[0].dtype) for w in (weights.conj(), other_weights))
-        return matmul(left, matmul(hadamard(*grams), right)).astype(weights.dtype)
+        weights, factors = checked("cp.CPTensor.inner", self)
+        other_weights, other_factors = checked("cp.CPTensor.inner", other)
+        _check.same_shape("cp.CPTensor.inner", self.shape, other.shape)
+        weights, other_weights, *both = _check.promoted(
+            weights, other_weights, *factors, *other_factors
+        )
+        one = CPTensor(weights, tuple(both[: len(factors)]))
+        another = CPTensor(other_weights, tuple(both[len(factors) :]))
+        return wide_inner(one, another).astype(weights.dtype)
 
     def normalize(self) -> "CPTensor":
         """The same tensor with unit-norm columns, their norms moved into the weights.
@@ -79,13 +83,16 @@ class CPTensor(NamedTuple):
         A column of zeros stays, and its component's weight becomes 0. Weights keep their sign
         (phase).
         """
-        weights, factors = checked("CPTensor.normalize", self)
-        columns = []
+        weights, factors = checked("cp.CPTensor.normalize", self)
+        dtype, wide = weights.dtype, accumulator(weights.dtype)
+        weights, columns = weights.astype(wide), []
         for a in factors:
-            norms = column_norms(a)
-            weights = weights * norms.astype(weights.dtype)
-            columns.append(a / jnp.where(norms == 0, 1, norms)[None, :].astype(a.dtype))
-        return CPTensor(weights, tuple(columns))
+            norms = column_norms(a).astype(wide)
+            weights = weights * norms
+            columns.append(
+                (a.astype(wide) / jnp.where(norms == 0, 1, norms)[None, :]).astype(dtype)
+            )
+        return CPTensor(weights.astype(dtype), tuple(columns))
 
     def arrange(self) -> "CPTensor":
         """The same tensor in a normal form that can be read and compared.
@@ -113,8 +120,19 @@ def _phase(z: Array) -> Array:
 
 
 def column_norms(a: Array) -> Array:
-    """Euclidean norms of the columns (R,), real; where a column is zero so is its derivative."""
-    return _sqrt(jnp.sum((a * a.conj()).real, axis=0))
+    """Euclidean norms of the columns (R,); where a column is zero so is its derivative.
+
+    Real, in the accumulator's precision.
+    """
+    wide = a.astype(accumulator(a.dtype))
+    return _sqrt(jnp.sum((wide * wide.conj()).real, axis=0))
+
+
+def wide_inner(one: CPTensor, other: CPTensor) -> Array:
+    """Σ conj(one) ∘ other by J6, for models of one dtype, in the accumulator's dtype."""
+    grams = [gram(a, b) for a, b in zip(one.factors, other.factors, strict=True)]
+    left, right = (w.astype(grams[0].dtype) for w in (one.weights.conj(), other.weights))
+    return matmul(left, matmul(hadamard(*grams), right))
 
 
 def _sqrt(x: Array) -> Array:
@@ -124,5 +142,10 @@ def _sqrt(x: Array) -> Array:
 
 
 def checked(name: str, cp: CPTensor) -> tuple[Array, list[Array]]:
+    """Weights and factors in their common dtype, floating or complex."""
     factors, rank = _check.factors(name, cp.factors)
-    return _check.weights(name, cp.weights, rank), factors
+    weights = _check.weights(name, cp.weights, rank)
+    weights, *factors = _check.promoted(
+        *(_check.inexact(name, array) for array in (weights, *factors))
+    )
+    return weights, factors

@@ -34,9 +34,9 @@ def random(
         >>> jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full().shape
         (4, 5, 6)
     """
-    dims = _check.sizes("random", shape)
-    rank = _check.rank("random", rank)
-    dtype = _check.inexact_dtype("random", dtype)
+    dims = _check.sizes("cp.random", shape)
+    rank = _check.rank("cp.random", rank)
+    dtype = _check.inexact_dtype("cp.random", dtype)
     keys = jax.random.split(key, max(len(dims), 1))
     factors = tuple(
         jax.random.normal(k, (n, rank), dtype) for k, n in zip(keys, dims, strict=False)
