@@ -28,7 +28,9 @@ Conventions
     Everything else batches by `vmap`.
     Complex data. Nothing is conjugated unless the name or the docs say so; Grams use ᴴ.
     dtypes are kept; integers are exact in products (within their width) and become the default
-    float in fits.
+    float in fits. JAX itself turns 64-bit input into 32 bits unless `jax_enable_x64` is set.
+    Laws and rules are cited by their labels: I1–I34 and J1–J6 are written out as code, and
+    tested, in `tests/test_laws.py`; R1–R6 are the rules listed in `jkr._contractions`.
     Errors. Shapes that do not fit are `ValueError`s at trace time that name the function, the
     rule and the shapes; trouble at run time is a status in the result.
 """
@@ -37,6 +39,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jkr import cp as cp
+from jkr import datasets as datasets
 from jkr._contractions._gram import khatri_rao_gram as khatri_rao_gram
 from jkr._contractions._gram import weighted_gram as weighted_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq as khatri_rao_lstsq
@@ -61,7 +64,6 @@ from jkr._products._vec import unvec as unvec
 from jkr._products._vec import vec as vec
 
 if TYPE_CHECKING:
-    from jkr import datasets as datasets
     from jkr import plot as plot
 
 __version__ = "0.1.0"
@@ -86,7 +88,6 @@ __all__ = [
     "mttkrp",
     "mttkrps",
     "penetrating_face",
-    "plot",
     "tracy_singh",
     "unfold",
     "unvec",
@@ -96,7 +97,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The edge of the house is imported when it is used: matplotlib stays out of `import jkr`.
-    if name in {"datasets", "plot"}:
-        return importlib.import_module(f"jkr.{name}")
-    raise AttributeError(f"module 'jkr' has no attribute {name!r}")
+    # Imported when it is used: matplotlib stays out of `import jkr`, and may be missing.
+    if name != "plot":
+        raise AttributeError(f"module 'jkr' has no attribute {name!r}")
+    try:
+        return importlib.import_module("jkr.plot")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"jkr.plot needs {error.name}: pip install 'jkr[plot]'", name=error.name
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "plot"})

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +17,9 @@ from typing import IO, Any
 import jax
 import numpy as np
 
+import jkr
 from jkr import cp, datasets
+from jkr.cp._result import NOT_FINITE
 
 _CHUNK = 10  # sweeps between two progress lines
 
@@ -41,15 +44,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         _demo(options) if options.command == "demo" else _fit(options)
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, ValueError, ModuleNotFoundError) as error:
         sys.exit(f"jkr: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"jkr: {error.name} is not installed: pip install 'jkr[plot]'")
     except KeyboardInterrupt:
         sys.exit("jkr: interrupted")
 
 
 def _demo(options: argparse.Namespace) -> None:
+    _check_plot(options.plot)
     data = datasets.covid19_serology()
     sizes = " × ".join(f"{d} {m}" for d, m in zip(data.tensor.shape, data.modes, strict=True))
     print(f"COVID-19 serology, {sizes}\n{data.reference}\n")
@@ -66,7 +68,10 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    result = _fitted(_read(options.file, options.array), options)
+    tensor = _read(options.file, options.array)
+    if options.plot:
+        _check_plot(options.plot)
+    result = _fitted(tensor, options)
     if options.out:
         weights, factors = result.cp
         arrays: dict[str, Any] = {"weights": weights, "fit": result.fit}
@@ -82,10 +87,13 @@ def _read(path: Path, name: str | None) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        array = loaded if isinstance(loaded, np.ndarray) else _pick(loaded, path, name)
-    except (ValueError, EOFError, OSError) as error:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            array = loaded if isinstance(loaded, np.ndarray) else _pick(loaded, name)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} could not be read: {error}") from error
+    if name is not None and isinstance(loaded, np.ndarray):
+        raise ValueError(f"{path} holds one array without a name: leave out --array")
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{path} holds {array.dtype} entries, and a tensor of numbers is needed")
     if not np.isfinite(array).all():
@@ -96,7 +104,7 @@ def _read(path: Path, name: str | None) -> np.ndarray:
     return array
 
 
-def _pick(archive: Any, path: Path, name: str | None) -> np.ndarray:
+def _pick(archive: Any, name: str | None) -> np.ndarray:
     names = archive.files
     if name is None and len(names) == 1:
         name = names[0]
@@ -106,7 +114,11 @@ def _pick(archive: Any, path: Path, name: str | None) -> np.ndarray:
 
 
 def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
-    """Fit in chunks of sweeps, each going on from the last, with a progress line between."""
+    """Fit in chunks of sweeps, each going on from the last, with a progress line between.
+
+    The start of a chunk is the end of the one before, so the sweeps are those of one call; only
+    the change of fit is not compared across a border.
+    """
     if options.max_iters < 1:
         raise ValueError(f"--max-iters needs to be at least 1, got {options.max_iters}")
     start: dict[str, Any] = {"key": jax.random.key(options.seed)}
@@ -118,7 +130,7 @@ def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
         done += int(result.iterations)
         line = f"{done:5d} sweeps   fit {float(result.fit):.6f}"
         print(f"\r{line}", end="", file=sys.stderr, flush=True) if shown else print(line)
-        if bool(result.converged) or int(result.status) == 2 or done >= options.max_iters:
+        if bool(result.converged) or int(result.status) == NOT_FINITE or done >= options.max_iters:
             break
         start = {"init": result.cp}
     if shown:
@@ -145,10 +157,16 @@ def _print_components(
     print()
 
 
-def _write_plot(path: Path, result: cp.CPResult, title: str, **axes: Any) -> None:
-    from jkr import plot
+def _check_plot(path: Path) -> None:
+    """Say before the fit, not after it, that no figure can be drawn or written so."""
+    figure = jkr.plot.Figure()
+    kinds = figure.canvas.get_supported_filetypes()
+    if path.suffix and path.suffix.removeprefix(".") not in kinds:
+        raise ValueError(f"--plot: a file ending in one of {', '.join(kinds)}, got {path.name}")
 
-    figure = plot.factors(result.cp, title=title, **axes)
+
+def _write_plot(path: Path, result: cp.CPResult, title: str, **axes: Any) -> None:
+    figure = jkr.plot.factors(result.cp, title=title, **axes)
     suffix = path.suffix.removeprefix(".") or "png"
     _write(path, lambda file: figure.savefig(file, format=suffix, dpi=120))
 

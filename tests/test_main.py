@@ -80,6 +80,15 @@ BAD = [
         "--max-iters needs to be at least 1",
     ),
     (
+        lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--plot", "p.docx"],
+        "--plot: a file ending in one of",
+    ),
+    (
+        lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--array", "a"],
+        "leave out --array",
+    ),
+    (lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--seed", "9" * 30], "too large"),
+    (
         lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--out", "no/such/folder.npz"],
         "No such file or directory",
     ),
@@ -106,6 +115,12 @@ def test_an_empty_file_is_one_line(tmp_path):
     (tmp_path / "x.npy").write_bytes(b"")
     with pytest.raises(SystemExit, match="could not be read"):
         main(["fit", "x.npy", "--rank", "1"])
+
+
+def test_a_broken_archive_is_one_line(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(SystemExit, match="could not be read"):
+        main(["fit", "x.npz", "--rank", "1"])
 
 
 def test_a_failed_write_leaves_the_old_file(monkeypatch, tmp_path, tensor):

@@ -5,6 +5,7 @@ import sys
 
 import jax
 import numpy as np
+import pytest
 
 from jkr import cp, plot
 
@@ -42,6 +43,17 @@ def test_complex_factors_and_png(tmp_path):
     assert min(figure.axes[0].lines[0].get_ydata()) >= 0
     figure.savefig(tmp_path / "factors.png")
     assert (tmp_path / "factors.png").stat().st_size > 1000
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
+    import jkr
+
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    monkeypatch.delitem(sys.modules, "jkr.plot")
+    monkeypatch.delattr(jkr, "plot")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'jkr\[plot\]'"):
+        _ = jkr.plot
+    assert {"plot", "datasets", "khatri_rao"} <= set(dir(jkr))
 
 
 def test_importing_the_library_leaves_matplotlib_and_optax_out():

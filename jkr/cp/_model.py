@@ -52,8 +52,8 @@ class CPTensor(NamedTuple):
         weights, factors = checked("cp.CPTensor.full", self)
         # The weights ride on the shortest factor (I4): the least to multiply.
         n = min(range(len(factors)), key=lambda n: factors[n].shape[0])
-        factors[n] = factors[n] * weights[None, :]
-        return reconstruct(tuple(factors))
+        scaled = factors[n] * weights[None, :]
+        return reconstruct((*factors[:n], scaled, *factors[n + 1 :]))
 
     def norm(self) -> Array:
         """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6)."""
@@ -141,11 +141,11 @@ def _sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
-def checked(name: str, cp: CPTensor) -> tuple[Array, list[Array]]:
+def checked(name: str, cp: CPTensor) -> tuple[Array, tuple[Array, ...]]:
     """Weights and factors in their common dtype, floating or complex."""
     factors, rank = _check.factors(name, cp.factors)
     weights = _check.weights(name, cp.weights, rank)
     weights, *factors = _check.promoted(
         *(_check.inexact(name, array) for array in (weights, *factors))
     )
-    return weights, factors
+    return weights, tuple(factors)
