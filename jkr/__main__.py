@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
         _demo(options) if options.command == "demo" else _fit(options)
     except (OSError, OverflowError, ValueError, ModuleNotFoundError) as error:
         sys.exit(f"jkr: {error}")
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        sys.exit(f"jkr: out of memory or failed in JAX: {str(error).splitlines()[0]}")
     except KeyboardInterrupt:
         sys.exit("jkr: interrupted")
 
@@ -71,6 +73,8 @@ def _fit(options: argparse.Namespace) -> None:
     tensor = _read(options.file, options.array)
     if options.plot:
         _check_plot(options.plot)
+    if options.out:
+        _check_folder(options.out)
     result = _fitted(tensor, options)
     if options.out:
         weights, factors = result.cp
@@ -135,6 +139,8 @@ def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
         start = {"init": result.cp}
     if shown:
         print(file=sys.stderr)
+    if int(result.status) == NOT_FINITE:
+        raise ValueError(result.message)
     print(f"{result.message}\nfit {float(result.fit):.6f} after {done} sweeps\n")
     return result
 
@@ -159,10 +165,16 @@ def _print_components(
 
 def _check_plot(path: Path) -> None:
     """Say before the fit, not after it, that no figure can be drawn or written so."""
+    _check_folder(path)
     figure = jkr.plot.Figure()
     kinds = figure.canvas.get_supported_filetypes()
     if path.suffix and path.suffix.removeprefix(".") not in kinds:
         raise ValueError(f"--plot: a file ending in one of {', '.join(kinds)}, got {path.name}")
+
+
+def _check_folder(path: Path) -> None:
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ValueError(f"cannot write {path}: no such folder, or a folder itself")
 
 
 def _write_plot(path: Path, result: cp.CPResult, title: str, **axes: Any) -> None:

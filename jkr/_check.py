@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
@@ -28,14 +29,19 @@ def _listed(items: Sequence[Any]) -> str:
 def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
     """`x` as a JAX array; text, None, ragged lists and objects are refused."""
     try:
-        return jnp.asarray(x)
-    except (TypeError, ValueError) as error:
+        y = jnp.asarray(x)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name}: needs {what}, got {type(x).__name__}") from error
+    if not (jnp.issubdtype(y.dtype, jnp.number) or y.dtype == bool):
+        raise ValueError(f"{name}: needs {what}, got entries of dtype {y.dtype}")
+    return y
 
 
 def inexact(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
     """`x` as a floating or complex JAX array: integers become the default float."""
     x = array(name, x, what)
+    if x.dtype.itemsize < 2 and jnp.issubdtype(x.dtype, jnp.inexact):
+        raise ValueError(f"{name}: needs 16 bits or more in floating-point entries, got {x.dtype}")
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.result_type(float))
 
 
@@ -289,22 +295,39 @@ def data(name: str, x: ArrayLike) -> Array:
 
 def inexact_dtype(name: str, dtype: DTypeLike | None) -> DTypeLike:
     """A floating or complex dtype; the default float where none is given."""
-    dtype = jnp.result_type(float) if dtype is None else dtype
-    if not jnp.issubdtype(dtype, jnp.inexact):
-        raise ValueError(f"{name}: dtype needs to be floating or complex, got {jnp.dtype(dtype)}")
+    try:
+        dtype = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
+    except TypeError as error:
+        raise ValueError(f"{name}: dtype needs to be floating or complex, got {dtype!r}") from error
+    if not jnp.issubdtype(dtype, jnp.inexact) or dtype.itemsize < 2:
+        raise ValueError(f"{name}: dtype needs to be floating or complex, got {dtype}")
     return dtype
+
+
+def key(name: str, key: Any) -> Array:
+    """One random key, new-style or legacy."""
+    new = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    legacy = hasattr(key, "dtype") and key.dtype == jnp.uint32 and key.ndim == 1
+    if not legacy and not (new and key.ndim == 0):
+        got = f"shape {key.shape}" if new else type(key).__name__
+        raise ValueError(f"{name}: key needs to be one jax.random.key, got {got}")
+    return key
+
+
+def parts(name: str, cp: Any) -> tuple[Any, Any]:
+    """Weights and factors of a CPTensor, or of any pair of them."""
+    try:
+        weights, factors = cp
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: needs a CPTensor, got {type(cp).__name__}") from error
+    return weights, factors
 
 
 def model(
     name: str, cp: Any, shape: Sizes, rank: int, dtype: DTypeLike
 ) -> tuple[list[Array], Array]:
     """Factors and weights of a start: of that shape, rank and dtype."""
-    try:
-        given_weights, given_factors = cp
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name}: init needs to be a string or a CPTensor, got {type(cp).__name__}"
-        ) from error
+    given_weights, given_factors = parts(name, cp)
     arrays, given_rank = factors(name, given_factors, shape)
     if given_rank != rank:
         raise ValueError(f"{name}: init has rank {given_rank}, and rank {rank} was asked for")

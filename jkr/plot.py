@@ -53,7 +53,9 @@ def factors(
         >>> len(figure.axes)
         6
     """
+    cp = CPTensor(*_check.parts("plot.factors", cp))
     shape = cp.shape
+    _check.rank("plot.factors", cp.rank)
     labels = [None] * len(shape) if labels is None else labels
     modes = [f"mode {n}" for n in range(len(shape))] if modes is None else modes
     ordered = [names is None for names in labels] if ordered is None else ordered

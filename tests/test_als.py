@@ -136,3 +136,17 @@ def test_eager_calls_compile_once():
     compiled = _fit._cache_size()
     cp.als(x + 1, 2, key=jax.random.key(9), tol=1e-5, max_iters=11)
     assert _fit._cache_size() == compiled
+
+
+def test_forward_derivatives_are_finite_at_an_exact_fit():
+    fit = lambda x: cp.als(x, 2, key=KEY, max_iters=5).fit  # noqa: E731
+    assert np.isfinite(jax.jvp(fit, (jnp.ones((2, 3)),), (jnp.ones((2, 3)),))[1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_fitted_in_single(dtype):
+    x = cp.random(KEY, (5, 6, 7), 2, dtype="float32").full().astype(dtype)
+    result = cp.als(x, 2, key=jax.random.key(4))
+    assert result.fit > 0.98
+    assert result.fit.dtype == "float32"
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.cp)} == {x.dtype}

@@ -268,7 +268,7 @@ ERRORS = [
     ),
     (
         lambda: cp.als(z(2, 3), 1, init=3),
-        "cp.als: init needs to be a string or a CPTensor, got int",
+        "cp.als: needs a CPTensor, got int",
     ),
     (
         lambda: cp.als(z(2, 3), 1, init=model(2, 3)),
@@ -287,7 +287,31 @@ ERRORS = [
         lambda: cp.als(z(2, 3), 1, key=KEY, tol=z(2)),
         "cp.als: tol needs to be a scalar, got shape (2,)",
     ),
+    (lambda: cp.als(z(2, 3), 1, key=0), "cp.als: key needs to be one jax.random.key, got int"),
+    (
+        lambda: cp.random(jax.random.split(KEY, 3), (2, 3), 1),
+        "cp.random: key needs to be one jax.random.key, got shape (3,)",
+    ),
+    (
+        lambda: cp.random(KEY, (2, 3), 1, dtype="abc"),
+        "cp.random: dtype needs to be floating or complex, got 'abc'",
+    ),
+    (
+        lambda: cp.als(jnp.ones((2, 3), "float8_e4m3fn"), 1, key=KEY),
+        "cp.als: needs 16 bits or more in floating-point entries, got float8_e4m3fn",
+    ),
+    (lambda: model(2, 3).inner(None), "cp.CPTensor.inner: needs a CPTensor, got NoneType"),
+    (lambda: cp.loss(3, z(2, 3)), "cp.loss: needs a CPTensor, got int"),
+    (
+        lambda: jkr.vec(jax.random.split(KEY, (2, 3))),
+        "vec: needs matrices of numbers, got entries of dtype key<fry>",
+    ),
+    (lambda: jkr.unfold([[2**70]], 0), "unfold: needs a tensor of numbers, got list"),
     # plots
+    (
+        lambda: jkr.plot.factors(cp.CPTensor(z(0), (z(2, 0), z(3, 0)))),
+        "plot.factors: rank needs to be at least 1, got 0",
+    ),
     (
         lambda: jkr.plot.factors(model(2, 3), modes=["a"]),
         "plot.factors: modes need one entry for each of the 2 modes, got 1",

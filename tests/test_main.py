@@ -87,10 +87,14 @@ BAD = [
         lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--array", "a"],
         "leave out --array",
     ),
+    (
+        lambda: [save("x.npy", np.full((2, 2), 1e300)), "--rank", "1"],
+        "the fit is not finite",
+    ),
     (lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--seed", "9" * 30], "too large"),
     (
         lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--out", "no/such/folder.npz"],
-        "No such file or directory",
+        "no such folder",
     ),
 ]
 

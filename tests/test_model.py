@@ -72,3 +72,40 @@ def test_random_is_reproducible_and_typed():
     assert cp.random(jax.random.key(7), (3, 4), 2, dtype="bfloat16").weights.dtype == "bfloat16"
     big = cp.random(jax.random.key(0), (20000,), 1, dtype="complex128").factors[0]
     assert_allclose(np.var(big.real), 0.5, rtol=0.05)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-12, 1e12, 1e25])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_extreme_scales_are_kept(scale, dtype):
+    unit = cp.random(jax.random.key(1), (2, 3), 2, dtype=dtype)
+    model = cp.CPTensor(unit.weights, (scale * unit.factors[0], unit.factors[1]))
+    assert_allclose(model.norm(), scale * unit.norm(), rtol=1e-5)
+    for form in (cp.CPTensor.normalize, cp.CPTensor.arrange):
+        assert_allclose(form(model).full() / scale, unit.full(), atol=1e-5)
+        assert_allclose(form(model).weights, scale * form(unit).weights, rtol=1e-5)
+
+
+def test_weights_and_factors_of_different_dtypes():
+    factors = cp.random(jax.random.key(1), (2, 3), 2, dtype="complex128").factors
+    with jax.numpy_dtype_promotion("standard"):
+        mixed = cp.CPTensor(jnp.ones(2, int), factors)
+        plain = cp.CPTensor(jnp.ones(2, complex), factors)
+        real = cp.CPTensor(jnp.ones(2), tuple(a.real for a in factors))
+        assert_allclose(mixed.inner(plain), plain.inner(plain))
+        assert_allclose(mixed.normalize().full(), plain.full(), atol=1e-12)
+        assert_allclose(real.inner(plain), np.vdot(real.full(), plain.full()))
+        assert_allclose(plain.inner(real), np.vdot(plain.full(), real.full()))
+
+
+def test_an_empty_mode_has_normal_forms_too():
+    model = cp.CPTensor(jnp.ones(1), (jnp.ones((2, 1)), jnp.ones((0, 1))))
+    assert model.arrange().full().shape == (2, 0)
+    assert model.norm() == 0
+
+
+def test_half_precision_norms_do_not_overflow_on_the_way():
+    model = cp.CPTensor(
+        jnp.ones(1, "float16"), (jnp.full((300, 1), 20, "float16"), jnp.full((1, 1), 2, "float16"))
+    )
+    assert_allclose(model.norm().astype("float32"), np.sqrt(300) * 40, rtol=2e-3)
+    assert cp.loss(model, model.full()) == 0

@@ -24,7 +24,8 @@ def khatri_rao_lstsq(
 
     Normal equations square the condition number of K: where it exceeds 1/√eps (3·10³ in float32,
     7·10⁷ in float64), directions that y hardly sees count as dependent, and x is finite but no
-    longer accurate along them; a little `l2` says which answer is wanted.
+    longer accurate along them; a little `l2` says which answer is wanted. The squares of ∏ Aₙ
+    need to be in range: entries of K between 1e-18 and 1e18 in float32.
 
     Args:
         ms: matrices (I_n, R), a sequence.

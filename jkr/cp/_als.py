@@ -18,7 +18,7 @@ from jkr._contractions._mttkrp import mttkrp
 from jkr._contractions._precise import accumulator, gram, matmul
 from jkr._contractions._solve import psd_solve
 from jkr._products._hadamard import hadamard
-from jkr.cp._model import CPTensor, column_norms
+from jkr.cp._model import CPTensor, column_norms, square_root
 from jkr.cp._result import CONVERGED, MAX_ITERS, NOT_FINITE, CPResult
 from jkr.cp._start import start
 
@@ -104,7 +104,7 @@ def _fit(tensor: Array, cp: CPTensor, tol: Array, max_iters: int) -> CPResult:
         cp=cp.normalize(),
         fit=-infinity,
         change=infinity,
-        iteration=jnp.asarray(0),
+        iteration=jnp.zeros((), int),
         history=jnp.zeros(max_iters, norm.dtype),
     )
 
@@ -150,7 +150,7 @@ def _sweep(tensor: Array, cp: CPTensor, norm: Array) -> tuple[CPTensor, Array]:
     # The last update leaves T·M and ‖M‖² at hand: no other pass over the tensor.
     inner = jnp.sum(solution.conj() * y).real
     squared = matmul(weights, matmul(hadamard(*grams), weights)).real
-    residual = jnp.sqrt(jnp.maximum(norm**2 - 2 * inner + squared, 0))
+    residual = square_root(norm**2 - 2 * inner + squared)
     return CPTensor(weights, tuple(factors)), residual
 
 

@@ -79,7 +79,7 @@ def loss(
     """
     weights, factors = checked("cp.loss", cp)
     x = _check.inexact("cp.loss", tensor, "a tensor of numbers")
-    _check.same_shape("cp.loss", cp.shape, x.shape)
+    _check.same_shape("cp.loss", tuple(a.shape[0] for a in factors), x.shape)
     weights, x, *factors = _check.promoted(weights, x, *factors)
     dtype, wide = x.real.dtype, accumulator(x.dtype)
     model = CPTensor(weights.astype(wide), tuple(a.astype(wide) for a in factors))

@@ -7,7 +7,7 @@ the data of a model are its leaves, and everything else is a method.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jkr import _check
 from jkr._contractions._precise import accumulator, gram, matmul
@@ -57,9 +57,13 @@ class CPTensor(NamedTuple):
 
     def norm(self) -> Array:
         """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6)."""
-        weights, factors = checked("cp.CPTensor.norm", self)
-        squared = wide_inner(CPTensor(weights, factors), CPTensor(weights, factors)).real
-        return _sqrt(squared).astype(weights.real.dtype)
+        # Of the normalised model, whose squares are in range wherever its weights are.
+        weights, factors = self.normalize()
+        largest = lax.stop_gradient(jnp.max(jnp.abs(weights), initial=0))
+        scale = jnp.where(largest > 0, largest, 1).astype(weights.dtype)
+        model = CPTensor(weights / scale, factors)
+        norm = square_root(wide_inner(model, model).real)
+        return (norm * scale.real.astype(norm.dtype)).astype(weights.real.dtype)
 
     def inner(self, other: "CPTensor") -> Array:
         """Σ conj(self) ∘ other = λᴴ(∘ₙ AₙᴴBₙ)μ, never forming either tensor (J6).
@@ -69,7 +73,8 @@ class CPTensor(NamedTuple):
         """
         weights, factors = checked("cp.CPTensor.inner", self)
         other_weights, other_factors = checked("cp.CPTensor.inner", other)
-        _check.same_shape("cp.CPTensor.inner", self.shape, other.shape)
+        other_shape = tuple(b.shape[0] for b in other_factors)
+        _check.same_shape("cp.CPTensor.inner", self.shape, other_shape)
         weights, other_weights, *both = _check.promoted(
             weights, other_weights, *factors, *other_factors
         )
@@ -105,6 +110,8 @@ class CPTensor(NamedTuple):
         first, *others = (a[:, order] for a in factors)
         phase = _phase(weights[order])
         for n, a in enumerate(others):
+            if a.shape[0] == 0:
+                continue
             largest = jnp.argmax(jnp.abs(a), axis=0)
             sign = _phase(jnp.take_along_axis(a, largest[None, :], axis=0)[0])
             others[n], phase = a * sign.conj()[None, :], phase * sign
@@ -125,7 +132,10 @@ def column_norms(a: Array) -> Array:
     Real, in the accumulator's precision.
     """
     wide = a.astype(accumulator(a.dtype))
-    return _sqrt(jnp.sum((wide * wide.conj()).real, axis=0))
+    largest = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=0, initial=0))
+    scale = jnp.where(largest > 0, largest, 1)
+    scaled = wide / scale[None, :].astype(wide.dtype)
+    return square_root(jnp.sum((scaled * scaled.conj()).real, axis=0)) * scale
 
 
 def wide_inner(one: CPTensor, other: CPTensor) -> Array:
@@ -135,16 +145,17 @@ def wide_inner(one: CPTensor, other: CPTensor) -> Array:
     return matmul(left, matmul(hadamard(*grams), right))
 
 
-def _sqrt(x: Array) -> Array:
-    """√max(x, 0) with derivative 0, not inf, where x ≤ 0 (R6)."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+def square_root(x: Array) -> Array:
+    """√max(x, 0) with derivative 0, not inf, where x ≤ 0 (R6); NaN stays NaN."""
+    nothing = x <= 0
+    return jnp.where(nothing, 0, jnp.sqrt(jnp.where(nothing, 1, x)))
 
 
 def checked(name: str, cp: CPTensor) -> tuple[Array, tuple[Array, ...]]:
     """Weights and factors in their common dtype, floating or complex."""
-    factors, rank = _check.factors(name, cp.factors)
-    weights = _check.weights(name, cp.weights, rank)
+    weights, factors = _check.parts(name, cp)
+    factors, rank = _check.factors(name, factors)
+    weights = _check.weights(name, weights, rank)
     weights, *factors = _check.promoted(
         *(_check.inexact(name, array) for array in (weights, *factors))
     )

@@ -32,8 +32,8 @@ class CPResult(NamedTuple):
         cp: the model: unit-norm columns, nonnegative weights, components in the order of the
             start.
         fit: 1 − ‖T − M‖/‖T‖, of the tensor T and the model M; 1 for the zero tensor. From
-            ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², whose terms cancel: relative errors below about √eps (3e-4
-            in float32, 1e-8 in float64) are not resolved.
+            ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², whose terms cancel: relative errors below a few √eps (1e-3
+            in float32, 1e-7 in float64) are not resolved, and an exact fit may stop early.
         relative_error: 1 − fit.
         iterations: number of sweeps done.
         converged: whether |Δfit| < tol stopped the fit.

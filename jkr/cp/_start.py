@@ -34,6 +34,7 @@ def random(
         >>> jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full().shape
         (4, 5, 6)
     """
+    key = _check.key("cp.random", key)
     dims = _check.sizes("cp.random", shape)
     rank = _check.rank("cp.random", rank)
     dtype = _check.inexact_dtype("cp.random", dtype)
@@ -54,7 +55,7 @@ def start(name: str, init: str | CPTensor, key: Array | None, tensor: Array, ran
         raise ValueError(
             f"{name}: a random start needs a key: pass key=jax.random.key(0), or a CPTensor as init"
         )
-    return random(key, tensor.shape, rank, dtype=tensor.dtype)
+    return random(_check.key(name, key), tensor.shape, rank, dtype=tensor.dtype)
 
 
 def _given(name: str, init: CPTensor, tensor: Array, rank: int) -> CPTensor:
