@@ -89,10 +89,8 @@ def als(
     max_iters = _check.at_least_one("cp.als", "max_iters", max_iters)
     cp = start("cp.als", init, key, x, rank)
     tol = _check.scalar("cp.als", "tol", tol)
-    if accumulator(x.dtype) == x.dtype:
-        return _fit(x, cp, tol.astype(x.real.dtype), max_iters)
     wide, cp = jax.tree.map(lambda a: a.astype(accumulator(x.dtype)), (x, cp))
-    result = _fit(wide, cp, tol.astype(wide.dtype), max_iters)
+    result = _fit(wide, cp, tol.astype(wide.real.dtype), max_iters)
     return result._replace(cp=jax.tree.map(lambda a: a.astype(x.dtype), result.cp))
 
 

@@ -21,9 +21,8 @@ from jkr import _check
 from jkr._contractions._mttkrp import mttkrp, mttkrps
 from jkr._contractions._partial import Precision, at_least_order_2, component_first, finish_all
 from jkr._contractions._precise import accumulator, gram, matmul
-from jkr._contractions._reconstruct import reconstruct
 from jkr._products._hadamard import hadamard
-from jkr.cp._model import CPTensor, checked, wide_inner
+from jkr.cp._model import CPTensor, checked, dense, wide_inner
 
 _BLOCK = 1 << 20  # model entries that exist at once in the weighted loss
 
@@ -157,7 +156,7 @@ def _weighted_jvp(precision, primals, tangents):
         tangent = _real_inner(dcp, gradient)
     if not (_check.is_zero(dx) and _check.is_zero(dw)):
         # With respect to the data the derivative is of the data's size: no block would help.
-        residual = jnp.where(w == 0, 0, _full(cp, precision) - jnp.where(w == 0, 0, x))
+        residual = jnp.where(w == 0, 0, dense(cp, precision) - jnp.where(w == 0, 0, x))
         if not _check.is_zero(dx):
             tangent = tangent - _real_inner(jnp.where(w == 0, 0, dx), w.astype(x.dtype) * residual)
         if not _check.is_zero(dw):
@@ -249,11 +248,6 @@ def _real_inner(tangents, gradients) -> Array:
     pairs = zip(jax.tree.leaves(tangents), jax.tree.leaves(gradients), strict=True)
     terms = [jnp.sum((d.conj() * g).real) for d, g in pairs if not _check.is_zero(d)]
     return sum(terms[1:], start=terms[0])
-
-
-def _full(cp: CPTensor, precision: Precision) -> Array:
-    first, *others = cp.factors
-    return reconstruct((first * cp.weights[None, :], *others), precision)
 
 
 def _conj(factors: Sequence[Array]) -> tuple[Array, ...]:

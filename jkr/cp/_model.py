@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
+from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator, gram, matmul
 from jkr._contractions._reconstruct import reconstruct
 from jkr._products._hadamard import hadamard
@@ -49,11 +50,7 @@ class CPTensor(NamedTuple):
 
     def full(self) -> Array:
         """The dense tensor (I_1, …, I_N) (J4)."""
-        weights, factors = checked("cp.CPTensor.full", self)
-        # The weights ride on the shortest factor (I4): the least to multiply.
-        n = min(range(len(factors)), key=lambda n: factors[n].shape[0])
-        scaled = factors[n] * weights[None, :]
-        return reconstruct((*factors[:n], scaled, *factors[n + 1 :]))
+        return dense(CPTensor(*checked("cp.CPTensor.full", self)))
 
     def norm(self) -> Array:
         """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6)."""
@@ -124,6 +121,14 @@ def _phase(z: Array) -> Array:
     """z/|z|, and 1 at zero."""
     safe = jnp.where(z == 0, jnp.ones_like(z), z)
     return safe / jnp.abs(safe).astype(z.dtype)
+
+
+def dense(cp: CPTensor, precision: Precision = None) -> Array:
+    """The tensor of a checked model; its weights ride on the shortest factor (I4)."""
+    weights, factors = cp
+    n = min(range(len(factors)), key=lambda n: factors[n].shape[0])
+    scaled = factors[n] * weights[None, :]
+    return reconstruct((*factors[:n], scaled, *factors[n + 1 :]), precision)
 
 
 def column_norms(a: Array) -> Array:
