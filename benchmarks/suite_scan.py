@@ -24,11 +24,6 @@ HEADER = (
 )
 
 
-def _plain_right_product(k, x, precision):
-    s = k.ndim - 1
-    return lax.dot_general(k, x, ((tuple(range(1, s + 1)), tuple(range(s))), ((), ())))
-
-
 def _scanned(mttkrp, with_tensor):
     def step(x, factors, _):
         ys = tuple(mttkrp(x, factors, n) for n in range(len(factors)))
@@ -49,7 +44,7 @@ def rows(compare, repeats):
         calls = {"jkr": compiled(ours, x, factors)}
         memory = temporaries(ours, x, factors)
         # The same two stages without the rule: no checkpoint, and plain autodiff of both products.
-        rule, _partial._right_product = _partial._right_product, _plain_right_product
+        rule, _partial._right_product = _partial._right_product, _partial.plain_right_product
         try:
             plain = _scanned(lambda x, f, n: _partial.one_mode(x, f, n, None), with_tensor)
             calls["plain"] = compiled(plain, x, factors)

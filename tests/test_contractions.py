@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from jax.test_util import check_grads
 from numpy.testing import assert_allclose
+from structure import equations, size_of
 
 import jkr
-from jkr._contractions._split import best_split, split_cost
+from jkr._contractions import _split
+from jkr._contractions._split import best_split, long_middle, split_cost
 
 SHAPES = [(5,), (3, 4), (4, 3, 5), (2, 3, 4, 2), (2, 3, 1, 2, 3), (2, 2, 1, 3, 2, 2, 2)]
 
@@ -87,8 +90,6 @@ def test_half_precision_is_accumulated_in_single(dtype):
 
 
 def test_precision_reaches_the_product_with_the_tensor():
-    from structure import equations
-
     x, factors = jnp.ones((3, 4, 5)), [jnp.ones((n, 2)) for n in (3, 4, 5)]
     highest = jax.lax.Precision.HIGHEST
     calls = [
@@ -122,6 +123,57 @@ def test_the_split_weighs_both_stages():
     assert best_split((7, 9)) == 1
     costs = [split_cost((3, 4, 5, 6, 7), s) for s in range(1, 5)]
     assert best_split((3, 4, 5, 6, 7)) == 1 + int(np.argmin(costs))
+
+
+@pytest.mark.parametrize("shape", [(3, 2000, 4), (2, 2, 3000, 3), (2, 2, 3000, 2, 2)], ids=str)
+@pytest.mark.parametrize("dtype", ["float64", "complex128", "float16"])
+def test_a_long_middle_mode_goes_slice_by_slice(shape, dtype, rng):
+    assert long_middle(shape) is not None
+    real = np.float32 if dtype == "float16" else dtype
+    draw = [rng.uniform(0.5, 1, s).astype(real) for s in (shape, *[(n, 2) for n in shape])]
+    x, *factors = [(a + 0.3j * a[::-1]).astype(dtype) if a.dtype.kind == "c" else a for a in draw]
+    arguments = [jnp.asarray(a, dtype) for a in (x, *factors)]
+    tolerance = 2e-2 if dtype == "float16" else 1e-12
+    largest = max(1.0, float(x.size) / min(shape) if dtype == "float16" else 1.0)
+    arguments[0] = arguments[0] / jnp.asarray(largest, dtype)
+    ys = jkr.mttkrps(arguments[0], arguments[1:])
+    assert not any(
+        eqn.primitive.name == "dot_general" and size_of(eqn.invars[1]) >= x.size
+        for eqn in equations(jax.make_jaxpr(jkr.mttkrps)(arguments[0], arguments[1:]).jaxpr)
+    )
+    for n in range(len(shape)):
+        K = oracles.khatri_rao(*(a for m, a in enumerate(factors) if m != n))
+        expected = oracles.unfold(x / largest, n) @ K
+        assert_allclose(ys[n], expected, rtol=tolerance)
+        assert_allclose(jkr.mttkrp(arguments[0], arguments[1:], n), expected, rtol=tolerance)
+        assert ys[n].dtype == dtype
+
+
+def test_slice_by_slice_differentiates_and_batches(monkeypatch, rng):
+    monkeypatch.setattr(_split, "_TURN", 0)
+    shape = (2, 7, 2)
+    assert long_middle(shape) == 1
+    arguments = [jnp.asarray(rng.standard_normal(s)) for s in (shape, *[(n, 2) for n in shape])]
+    for n in range(3):
+        f = lambda x, *factors, n=n: jnp.sin(jkr.mttkrp(x, factors, n))  # noqa: E731
+        check_grads(f, arguments, order=2, modes=("fwd", "rev"))
+        batch = [jnp.stack([a, 2 * a, a**2]) for a in arguments]
+        for axes in [(0, None, None, None), (None, 0, None, 0), (0, 0, 0, 0)]:
+            lanes = [a if k is None else b for k, a, b in zip(axes, arguments, batch, strict=True)]
+            ours = jax.jit(jax.vmap(f, axes))(*lanes)
+            for i in range(3):
+                one = [a if k is None else a[i] for k, a in zip(axes, lanes, strict=True)]
+                assert_allclose(ours[i], f(*one), atol=1e-12)
+        gradient = jax.grad(lambda *z, f=f: jnp.sum(f(*z)), 1)
+        assert_allclose(jax.vmap(gradient)(*batch)[1], gradient(*[b[1] for b in batch]))
+
+
+def test_only_a_long_middle_mode_goes_slice_by_slice(monkeypatch):
+    assert long_middle((40, 20000, 40)) == 1
+    for shape in [(200, 200, 200), (20000, 40, 40), (40, 40, 20000), (64, 12, 10, 60), (9, 9)]:
+        assert long_middle(shape) is None
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert long_middle((40, 20000, 40)) is None
 
 
 def test_stacks_of_matrices_are_refused_by_contractions():

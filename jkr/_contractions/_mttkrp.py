@@ -4,18 +4,22 @@ Yₙ = X₍ₙ₎(∗_{m≠n} A_m). The modes are split in two groups, one matri
 group that n is not in, and a second stage, small, contracts the rest (`_partial`). The split is
 the same for all modes of one tensor (`_split`), so that all N of them cost two passes over X:
 explicitly in `mttkrps`, and by common-subexpression elimination where `mttkrp` is called for
-several modes under one `jit`.
+several modes under one `jit`. A tensor with one long mode between short ones goes slice by slice
+instead (`_slices`).
 """
 
 from collections.abc import Sequence
 from functools import partial
+from types import ModuleType
 
 import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._partial import Precision, all_modes, one_mode
+from jkr._contractions import _partial, _slices
+from jkr._contractions._partial import Precision
+from jkr._contractions._split import long_middle
 
 
 def mttkrp(
@@ -65,7 +69,7 @@ def mttkrp(
 def _mttkrp(x: Array, factors: tuple[Array, ...], n: int, precision: Precision) -> Array:
     # R2 is this checkpoint. It recomputes the partial contractions where they are needed again
     # (a compiler that sees both copies, outside a scan, still shares them: prevent_cse=False).
-    kernel = partial(one_mode, mode=n, precision=precision)
+    kernel = partial(_kernels(x).one_mode, mode=n, precision=precision)
     return jax.checkpoint(kernel, prevent_cse=False)(x, factors)
 
 
@@ -105,4 +109,9 @@ def mttkrps(
 
 @partial(jax.jit, static_argnums=2)
 def _mttkrps(x: Array, factors: tuple[Array, ...], precision: Precision) -> tuple[Array, ...]:
-    return jax.checkpoint(partial(all_modes, precision=precision), prevent_cse=False)(x, factors)
+    kernel = partial(_kernels(x).all_modes, precision=precision)
+    return jax.checkpoint(kernel, prevent_cse=False)(x, factors)
+
+
+def _kernels(x: Array) -> ModuleType:
+    return _partial if long_middle(x.shape) is None else _slices

@@ -1,12 +1,12 @@
 """The two partial contractions of a tensor with Khatri–Rao products, and their second stage.
 
-All that touches a whole tensor in this library goes through `left` and `right`: one matrix
-product each, X in its own memory order and never unfolded or transposed. Khatri–Rao products are
-formed of one group of modes only, component first, (R, I_1, …): that is the order in which both
-products run at the speed of a bare matrix product. The contracted modes stay separate axes, so
-that a sharded mode stays sharded. (Derivatives of the right product do merge modes, see
-`_right_product_jvp`; there a tensor that is sharded along another mode than the first of its
-group may be redistributed.)
+All that touches a whole tensor in this library goes through `left` and `right` (but for a long
+mode between short ones, `_slices`): one matrix product each, X in its own memory order and never
+unfolded or transposed. Khatri–Rao products are formed of one group of modes only, component first,
+(R, I_1, …): that is the order in which both products run at the speed of a bare matrix product. The
+contracted modes stay separate axes, so that a sharded mode stays sharded. (Derivatives of the right
+product do merge modes, see `_right_product_jvp`; there a tensor that is sharded along another mode
+than the first of its group may be redistributed.)
 
 float16 and bfloat16 data are multiplied as they are and accumulated in float32.
 """
@@ -44,10 +44,13 @@ def right(x: Array, factors: Sequence[Array], s: int, precision: Precision) -> A
     return _right_product(component_first(factors[:s]).astype(x.dtype), x, precision)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _right_product(k: Array, x: Array, precision: Precision) -> Array:
+def plain_right_product(k: Array, x: Array, precision: Precision) -> Array:
+    """The product of `right`, without its rule."""
     s = k.ndim - 1
     return _dot(k, x, (tuple(range(1, s + 1)), tuple(range(s))), precision)
+
+
+_right_product = jax.custom_jvp(plain_right_product, nondiff_argnums=(2,))
 
 
 @partial(_right_product.defjvp, symbolic_zeros=True)
@@ -79,7 +82,9 @@ def finish_left(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array:
     """Second stage: (I_1, …, I_s, R) to (I_mode, R)."""
     for m in reversed(range(s)):
         if m != mode:
-            y = _contract(y, m, factors[m], component=y.ndim - 1)
+            # Multiply-and-sum is one fused pass over y; a product would first transpose it.
+            along = [1] * m + [y.shape[m]] + [1] * (y.ndim - m - 2) + [y.shape[-1]]
+            y = jnp.sum(y * factors[m].astype(y.dtype).reshape(along), axis=m, dtype=y.dtype)
     return y
 
 
@@ -87,8 +92,11 @@ def finish_right(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array
     """Second stage: (R, I_{s+1}, …, I_N) to (I_mode, R)."""
     for m in reversed(range(s, len(factors))):
         if m != mode:
-            y = _contract(y, m - s + 1, factors[m], component=0)
-    return y.T
+            columns = factors[m].T.astype(y.dtype)
+            contracted, components = ((m - s + 1,), (1,)), ((0,), (0,))
+            y = lax.dot_general(y, columns, (contracted, components), precision="highest")
+    # Where nothing was left to contract, XLA would fold the transpose into the large product.
+    return lax.optimization_barrier(y).T
 
 
 def at_least_order_2(x: Array, factors: Sequence[Array]) -> tuple[Array, tuple[Array, ...], int]:
@@ -152,12 +160,3 @@ def _dot(
         precision=precision,
         preferred_element_type=accumulator(a.dtype),
     )
-
-
-def _contract(y: Array, axis: int, factor: Array, *, component: int) -> Array:
-    """Sum y times the factor over one axis; multiply-and-sum is one fused pass over y."""
-    shape = [1] * y.ndim
-    shape[axis], shape[component] = factor.shape
-    factor = factor.astype(y.dtype)
-    factor = factor if axis < component else factor.T
-    return jnp.sum(y * factor.reshape(shape), axis=axis, dtype=y.dtype)

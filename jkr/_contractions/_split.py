@@ -13,12 +13,23 @@ whatever the split, so what differs is R times the sum of these memory passes:
 - over M, forming K_right and reading it back (over L: K_left), where a group has several modes;
 - over L or M, one read a mode of that group by its second stage; the left partial has its
   components last, where reading costs about three times as much.
+
+Where one mode n is long and stands between short ones, both groups of any split are: L or M holds
+it. Contracted slice by slice, X_p (I_n × S) for each of the P = ∏_{m<n} I_m indices p before it,
+S = ∏_{m>n} I_m, neither is formed: what the slices cost is
+
+- P·I_n twice, adding to the sum (I_n, R) that stays in a cache,
+- P·S for the partial of the other modes, and one read a mode by its second stage,
+- the start of each of the P turns of a loop.
 """
 
 from collections.abc import Sequence
 from math import prod
 
+import jax
+
 _WRITE, _FORM, _REDUCE_LEFT, _REDUCE_RIGHT = 1, 2, 3, 1
+_TURN = 2000
 
 
 def split_cost(shape: Sequence[int], s: int) -> int:
@@ -34,3 +45,22 @@ def split_cost(shape: Sequence[int], s: int) -> int:
 def best_split(shape: Sequence[int]) -> int:
     """The number of modes in the left group, the same for all modes of one tensor."""
     return min(range(1, len(shape)), key=lambda s: split_cost(shape, s))
+
+
+def long_middle(shape: Sequence[int]) -> int | None:
+    """The mode about which to contract slice by slice, if that costs less than the best split.
+
+    Only on a lone CPU: slices of a tensor that is sharded would be gathered, and other devices
+    transpose as they multiply.
+    """
+    if len(shape) < 3 or jax.device_count() > 1 or jax.default_backend() != "cpu":
+        return None
+    mode = max(range(1, len(shape) - 1), key=lambda n: shape[n])
+    sliced = _slices_cost(shape, mode)
+    return mode if sliced < split_cost(shape, best_split(shape)) else None
+
+
+def _slices_cost(shape: Sequence[int], n: int) -> int:
+    """Memory passes (in entries a component) slice by slice about mode n."""
+    before, others = prod(shape[:n]), prod(shape) // max(shape[n], 1)
+    return before * (2 * shape[n] + _TURN) + others * (_WRITE + _REDUCE_RIGHT * (len(shape) - 1))

@@ -1,0 +1,77 @@
+"""MTTKRP slice by slice about one long mode n that stands between short ones.
+
+X as (P, I_n, S), P = ∏_{m<n} I_m and S = ∏_{m>n} I_m, and with it K_before (P, R) and
+K_after (S, R), has the two contractions
+
+    outer partial   AₙᵀX_p             (P, R, S), serves every mode but n,
+    MTTKRP          Σ_p X_p(K_after ∘ K_before[p])   (I_n, R), is that of mode n,
+
+each a loop over the slices X_p (I_n × S), contiguous in memory. Neither forms an array of I_n·P or
+I_n·S entries a component, nor transposes X, as any two-group split would (`_partial`). The loop
+would gather a sharded tensor; `_split.long_middle` chooses it only where there is one device.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jkr._contractions._partial import Precision, component_first, finish_right
+from jkr._contractions._precise import accumulator, matmul
+from jkr._contractions._split import long_middle
+
+
+def one_mode(x: Array, factors: Sequence[Array], mode: int, precision: Precision) -> Array:
+    """X₍ₙ₎(∗_{m≠n} A_m), (I_n, R)."""
+    middle = long_middle(x.shape)
+    if mode == middle:
+        return _inner(x, factors, middle, precision).astype(x.dtype)
+    partial = _outer(x, factors[middle], middle, precision)
+    return _finish(partial, factors, middle, mode).astype(x.dtype)
+
+
+def all_modes(x: Array, factors: Sequence[Array], precision: Precision) -> tuple[Array, ...]:
+    """Every mode's X₍ₙ₎(∗_{m≠n} A_m), from two passes over X."""
+    middle = long_middle(x.shape)
+    partial = _outer(x, factors[middle], middle, precision)
+    ys = [
+        _inner(x, factors, middle, precision)
+        if n == middle
+        else _finish(partial, factors, middle, n)
+        for n in range(x.ndim)
+    ]
+    return tuple(y.astype(x.dtype) for y in ys)
+
+
+def _outer(x: Array, factor: Array, middle: int, precision: Precision) -> Array:
+    """AₙᵀX_p of every slice: (R, I_1, …, I_N) without I_n."""
+    slices = lax.map(lambda x_p: matmul(factor.T, x_p, precision), _sliced(x, middle))
+    others = (*x.shape[:middle], *x.shape[middle + 1 :])
+    return jnp.moveaxis(slices, 1, 0).reshape(factor.shape[1], *others)
+
+
+def _finish(partial: Array, factors: Sequence[Array], middle: int, mode: int) -> Array:
+    """Second stage: (R, I_1, …, I_N) without I_n to (I_mode, R)."""
+    others = [*factors[:middle], *factors[middle + 1 :]]
+    return finish_right(partial, others, 0, mode - (mode > middle))
+
+
+def _inner(x: Array, factors: Sequence[Array], middle: int, precision: Precision) -> Array:
+    """Σ_p X_p(K_after ∘ K_before[p]): (I_n, R)."""
+    before, after = (
+        component_first(group).reshape(group[0].shape[1], -1).T
+        for group in (factors[:middle], factors[middle + 1 :])
+    )
+
+    def add(total: Array, slice_and_row: tuple[Array, Array]) -> tuple[Array, None]:
+        x_p, row = slice_and_row
+        return total + matmul(x_p, (after * row[None, :]).astype(x.dtype), precision), None
+
+    zero = jnp.zeros((x.shape[middle], after.shape[1]), accumulator(x.dtype))
+    return lax.scan(add, zero, (_sliced(x, middle), before))[0]
+
+
+def _sliced(x: Array, middle: int) -> Array:
+    """(P, I_n, S)."""
+    return x.reshape(prod(x.shape[:middle]), x.shape[middle], prod(x.shape[middle + 1 :]))
