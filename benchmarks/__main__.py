@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-SUITES = ("mttkrp", "loss", "gram", "scan", "solve", "accuracy", "import")
+SUITES = ("als", "fits", "mttkrp", "loss", "gram", "scan", "solve", "accuracy", "import")
 COMPARE = ("einsum", "tensorly", "pyttb")
 
 

@@ -163,6 +163,18 @@ def mode(name: str, mode: int, order: int) -> int:
     return n % order
 
 
+def modes(name: str, what: str, value: Any, order: int) -> tuple[int, ...]:
+    """Modes named by a boolean (all or none), an int or several; sorted, each once."""
+    if isinstance(value, bool):
+        return tuple(range(order)) if value else ()
+    several = value if isinstance(value, list | tuple | set | frozenset | range) else (value,)
+    try:
+        named = {mode(name, m, order) for m in several}
+    except ValueError as error:
+        raise ValueError(f"{name}: {what} needs modes of the tensor, got {value!r}") from error
+    return tuple(sorted(named))
+
+
 def tensor(name: str, x: ArrayLike, *, order: int = 1) -> Array:
     """A tensor of at least that order."""
     t = array(name, x, "a tensor of numbers")

@@ -83,7 +83,7 @@ def test_status_says_how_it_ended():
     x = jax.random.normal(KEY, (5, 6, 7))
     for options, status, word in (
         ({"tol": 1e-2}, 0, "converged"),
-        ({"tol": 0, "max_iters": 3}, 1, "raise max_iters"),
+        ({"tol": 0, "max_iters": 3}, 2, "raise max_iters"),
     ):
         result = cp.als(x, 2, key=KEY, **options)
         assert int(result.status) == status

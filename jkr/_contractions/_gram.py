@@ -124,12 +124,22 @@ def weighted_gram(
     if jnp.iscomplexobj(arrays[0]):
         dtype = jnp.complex128 if dtype == jnp.float64 else jnp.complex64
     w, *arrays = (a.astype(dtype) for a in (w, *arrays))
+    upper = mttkrp(w, [pair_columns(a) for a in arrays], n, precision=precision)
+    return square(upper, rank)
+
+
+def pair_columns(a: Array) -> Array:
+    """conj(A) • A in its R(R+1)/2 different columns: those of pairs r ≤ s (J3ᴴ)."""
+    rows, columns = np.triu_indices(a.shape[1])
+    return a[:, rows].conj() * a[:, columns]
+
+
+def square(upper: Array, rank: int) -> Array:
+    """Hermitian matrices (..., R, R) from their upper triangles (..., R(R+1)/2)."""
     rows, columns = np.triu_indices(rank)
-    pairs = [a[:, rows].conj() * a[:, columns] for a in arrays]
-    upper = mttkrp(w, pairs, n, precision=precision)
     # Entry (r, s) of the square is entry place[r, s] of the triangle, conjugated below it.
     place = np.zeros((rank, rank), int)
     place[rows, columns] = place[columns, rows] = np.arange(len(rows))
-    square = upper[:, place]
-    below = np.tril(np.ones((1, rank, rank), bool), -1)
-    return jnp.where(below, square.conj(), square) if jnp.iscomplexobj(square) else square
+    matrices = upper[..., place]
+    below = np.tril(np.ones((rank, rank), bool), -1).reshape((1,) * (upper.ndim - 1) + (rank, rank))
+    return jnp.where(below, matrices.conj(), matrices) if jnp.iscomplexobj(upper) else matrices

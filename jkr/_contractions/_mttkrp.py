@@ -10,16 +10,14 @@ instead (`_slices`).
 
 from collections.abc import Sequence
 from functools import partial
-from types import ModuleType
 
 import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions import _partial, _slices
+from jkr._contractions._groups import all_modes, one_mode
 from jkr._contractions._partial import Precision
-from jkr._contractions._split import long_middle
 
 
 def mttkrp(
@@ -69,7 +67,7 @@ def mttkrp(
 def _mttkrp(x: Array, factors: tuple[Array, ...], n: int, precision: Precision) -> Array:
     # R2 is this checkpoint. It recomputes the partial contractions where they are needed again
     # (a compiler that sees both copies, outside a scan, still shares them: prevent_cse=False).
-    kernel = partial(_kernels(x).one_mode, mode=n, precision=precision)
+    kernel = partial(one_mode, mode=n, precision=precision)
     return jax.checkpoint(kernel, prevent_cse=False)(x, factors)
 
 
@@ -109,9 +107,5 @@ def mttkrps(
 
 @partial(jax.jit, static_argnums=2)
 def _mttkrps(x: Array, factors: tuple[Array, ...], precision: Precision) -> tuple[Array, ...]:
-    kernel = partial(_kernels(x).all_modes, precision=precision)
+    kernel = partial(all_modes, precision=precision)
     return jax.checkpoint(kernel, prevent_cse=False)(x, factors)
-
-
-def _kernels(x: Array) -> ModuleType:
-    return _partial if long_middle(x.shape) is None else _slices

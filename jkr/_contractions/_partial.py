@@ -99,47 +99,6 @@ def finish_right(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array
     return lax.optimization_barrier(y).T
 
 
-def at_least_order_2(x: Array, factors: Sequence[Array]) -> tuple[Array, tuple[Array, ...], int]:
-    """A vector as a matrix of one row; how many modes that adds in front."""
-    if x.ndim > 1:
-        return x, tuple(factors), 0
-    ones = jnp.ones((1, factors[0].shape[1]), factors[0].dtype)
-    return x[None, :], (ones, *factors), 1
-
-
-def one_mode(x: Array, factors: Sequence[Array], mode: int, precision: Precision) -> Array:
-    """X₍ₙ₎(∗_{m≠n} A_m), (I_n, R)."""
-    dtype = x.dtype
-    x, factors, added = at_least_order_2(x, factors)
-    s, mode = best_split(x.shape), mode + added
-    if mode < s:
-        y = finish_left(left(x, factors, s, precision), factors, s, mode)
-    else:
-        y = finish_right(right(x, factors, s, precision), factors, s, mode)
-    return y.astype(dtype)
-
-
-def all_modes(x: Array, factors: Sequence[Array], precision: Precision) -> tuple[Array, ...]:
-    """Every mode's X₍ₙ₎(∗_{m≠n} A_m), from two passes over X."""
-    dtype = x.dtype
-    x, factors, added = at_least_order_2(x, factors)
-    s = best_split(x.shape)
-    partials = left(x, factors, s, precision), right(x, factors, s, precision)
-    ys = finish_all(partials, factors, s)
-    return tuple(y.astype(dtype) for y in ys[added:])
-
-
-def finish_all(
-    partials: tuple[Array, Array], factors: Sequence[Array], s: int
-) -> tuple[Array, ...]:
-    """Second stage for every mode."""
-    y_left, y_right = partials
-    return tuple(
-        finish_left(y_left, factors, s, n) if n < s else finish_right(y_right, factors, s, n)
-        for n in range(len(factors))
-    )
-
-
 def reconstruct(factors: Sequence[Array], precision: Precision) -> Array:
     """⟦A_1, …, A_N⟧ = K_left K_rightᵀ, one matrix product of the two groups' products (J4)."""
     dtype = factors[0].dtype

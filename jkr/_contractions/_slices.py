@@ -19,45 +19,23 @@ from jax import Array, lax
 
 from jkr._contractions._partial import Precision, component_first, finish_right
 from jkr._contractions._precise import accumulator, matmul
-from jkr._contractions._split import long_middle
 
 
-def one_mode(x: Array, factors: Sequence[Array], mode: int, precision: Precision) -> Array:
-    """X₍ₙ₎(∗_{m≠n} A_m), (I_n, R)."""
-    middle = long_middle(x.shape)
-    if mode == middle:
-        return _inner(x, factors, middle, precision).astype(x.dtype)
-    partial = _outer(x, factors[middle], middle, precision)
-    return _finish(partial, factors, middle, mode).astype(x.dtype)
-
-
-def all_modes(x: Array, factors: Sequence[Array], precision: Precision) -> tuple[Array, ...]:
-    """Every mode's X₍ₙ₎(∗_{m≠n} A_m), from two passes over X."""
-    middle = long_middle(x.shape)
-    partial = _outer(x, factors[middle], middle, precision)
-    ys = [
-        _inner(x, factors, middle, precision)
-        if n == middle
-        else _finish(partial, factors, middle, n)
-        for n in range(x.ndim)
-    ]
-    return tuple(y.astype(x.dtype) for y in ys)
-
-
-def _outer(x: Array, factor: Array, middle: int, precision: Precision) -> Array:
+def outer(x: Array, factors: Sequence[Array], middle: int, precision: Precision) -> Array:
     """AₙᵀX_p of every slice: (R, I_1, …, I_N) without I_n."""
-    slices = lax.map(lambda x_p: matmul(factor.T, x_p, precision), _sliced(x, middle))
+    factor = factors[middle].T
+    slices = lax.map(lambda x_p: matmul(factor, x_p, precision), _sliced(x, middle))
     others = (*x.shape[:middle], *x.shape[middle + 1 :])
-    return jnp.moveaxis(slices, 1, 0).reshape(factor.shape[1], *others)
+    return jnp.moveaxis(slices, 1, 0).reshape(factor.shape[0], *others)
 
 
-def _finish(partial: Array, factors: Sequence[Array], middle: int, mode: int) -> Array:
+def finish_outer(partial: Array, factors: Sequence[Array], middle: int, mode: int) -> Array:
     """Second stage: (R, I_1, …, I_N) without I_n to (I_mode, R)."""
     others = [*factors[:middle], *factors[middle + 1 :]]
     return finish_right(partial, others, 0, mode - (mode > middle))
 
 
-def _inner(x: Array, factors: Sequence[Array], middle: int, precision: Precision) -> Array:
+def inner(x: Array, factors: Sequence[Array], middle: int, precision: Precision) -> Array:
     """Σ_p X_p(K_after ∘ K_before[p]): (I_n, R)."""
     before, after = (
         component_first(group).reshape(group[0].shape[1], -1).T

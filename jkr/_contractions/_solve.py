@@ -17,7 +17,7 @@ from jax import Array, lax
 from jkr._contractions._precise import gram, matmul
 
 
-def psd_solve(G: Array, b: Array) -> Array:
+def psd_solve(G: Array, b: Array, *, minimum_norm: bool = True) -> Array:
     """Minimum-norm solution of G x = b, G Hermitian positive semi-definite.
 
     x = G⁺b. A pivot counts as zero where it is below max(R, 16)·eps times its own diagonal
@@ -32,6 +32,8 @@ def psd_solve(G: Array, b: Array) -> Array:
     Args:
         G: (R, R), Hermitian, positive semi-definite.
         b: (R,) or (R, k), of the same dtype.
+        minimum_norm: whether a singular G gives the solution of minimum norm, or, cheaper where
+            many are solved under `vmap`, one with a zero for every column that depends on others.
 
     Returns:
         Array of the shape of b. The residual ‖Gx − b‖ is at most 10·R·eps·‖G‖‖x‖ at condition
@@ -39,7 +41,7 @@ def psd_solve(G: Array, b: Array) -> Array:
     """
     if G.shape[0] == 0:
         return b
-    F = inverse_root(lax.stop_gradient(G))
+    F = inverse_root(lax.stop_gradient(G), minimum_norm=minimum_norm)
 
     def multiply(v: Array) -> Array:
         return matmul(G, v)
@@ -55,8 +57,8 @@ def psd_solve(G: Array, b: Array) -> Array:
     return lax.custom_linear_solve(multiply, b, solve, transpose_solve)
 
 
-def inverse_root(G: Array) -> Array:
-    """F with G⁺ = FᴴF, (R, R)."""
+def inverse_root(G: Array, *, minimum_norm: bool = True) -> Array:
+    """F with G⁺ = FᴴF, (R, R), or a generalised inverse where no minimum norm is asked for."""
     eps = float(jnp.finfo(G.dtype).eps)
     diagonal = jnp.diagonal(G).real
     usable = diagonal > 0
@@ -64,7 +66,16 @@ def inverse_root(G: Array) -> Array:
     E, pivots = _eliminate(scale[:, None] * G * scale[None, :], max(G.shape[0], 16) * eps)
     E, null = E * scale[None, :], pivots == 0
     F = jnp.where(null, 0, lax.rsqrt(jnp.where(null, 1, pivots))).astype(G.dtype)[:, None] * E
+    if not minimum_norm:
+        return F
     return lax.cond(null.any(), _project, lambda F, E, null: F, F, E, null)
+
+
+def is_singular(G: Array, tolerance: float) -> Array:
+    """Whether a pivot of G, scaled to a unit diagonal, does not exceed the tolerance."""
+    diagonal = jnp.diagonal(G).real
+    scale = lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)).astype(G.dtype)
+    return jnp.any(_eliminate(scale[:, None] * G * scale[None, :], tolerance)[1] == 0)
 
 
 def _project(F: Array, E: Array, null: Array) -> Array:

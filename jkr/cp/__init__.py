@@ -3,14 +3,34 @@
 - `CPTensor`: the model, a pytree that unpacks as `weights, factors = cp`;
 - `random`: a random model;
 - `loss`: its least-squares distance to a tensor, with or without entry weights;
-- `als`: least-squares fit of a dense tensor, one factor at a time;
-- `CPResult`: what a fit returns.
+- `als`: least-squares fit, one factor at a time: missing entries, nonnegative and fixed factors;
+- `als_init`, `als_step`, `ALSState`: the same, sweep by sweep;
+- `CPResult`: what a fit returns;
+- `align`, `congruence`, `factor_match_score`: comparing models.
 """
 
 from jkr.cp._als import als as als
+from jkr.cp._als import als_init as als_init
+from jkr.cp._als import als_step as als_step
 from jkr.cp._loss import loss as loss
+from jkr.cp._metrics import align as align
+from jkr.cp._metrics import congruence as congruence
+from jkr.cp._metrics import factor_match_score as factor_match_score
 from jkr.cp._model import CPTensor as CPTensor
 from jkr.cp._result import CPResult as CPResult
 from jkr.cp._start import random as random
+from jkr.cp._sweep import ALSState as ALSState
 
-__all__ = ["CPResult", "CPTensor", "als", "loss", "random"]
+__all__ = [
+    "ALSState",
+    "CPResult",
+    "CPTensor",
+    "align",
+    "als",
+    "als_init",
+    "als_step",
+    "congruence",
+    "factor_match_score",
+    "loss",
+    "random",
+]

@@ -9,8 +9,6 @@ value and gradient come from the same pass.
 
 from collections.abc import Sequence
 from functools import partial
-from math import prod
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +17,11 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._mttkrp import mttkrp, mttkrps
-from jkr._contractions._partial import Precision, at_least_order_2, component_first, finish_all
+from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator, gram, matmul
+from jkr._contractions._residual import residual_mttkrps, squared_residual
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked, dense, wide_inner
-
-_BLOCK = 1 << 20  # model entries that exist at once in the weighted loss
 
 
 def loss(
@@ -70,8 +67,8 @@ def loss(
     λ̄, where Γₙ is the Hadamard product of the other Grams, computed once with the value; saved
     are they alone, of the factors' size. Two passes over T for all modes. Plain autodiff of the
     dense residual forms M, D and their unfoldings. (R5, with entry weights): the same matrices
-    from D = W∘(M − T), block by block; plain autodiff keeps several tensors of T's size. Blocks
-    are rows of T: where T is sharded, it is redistributed.
+    from D = W∘(M − T), block by block (on one device; with several, on the whole of T, so
+    that a sharded T stays where it is); plain autodiff keeps several tensors of T's size.
 
     Source: laws J5, J6; Acar, Dunlavy & Kolda, J. Chemometrics 25 (2011) 67–86,
     doi:10.1002/cem.1335 (CP-OPT; with entry weights CP-WOPT, doi:10.1016/j.chemolab.2010.08.004).
@@ -131,17 +128,9 @@ def _gaussian_gradient(cp: CPTensor, x: Array, precision: Precision) -> tuple[Ar
     return value, CPTensor(model_sum - data_sum, tuple(matrices))
 
 
-class _Pass(NamedTuple):
-    """What one pass over the blocks leaves: the loss, and D contracted with either group."""
-
-    value: Array
-    left: Array
-    right: Array
-
-
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _weighted(cp: CPTensor, x: Array, w: Array, precision: Precision) -> Array:
-    return _blocks(cp, x, w, precision, gradient=False).value
+    return squared_residual(cp.weights, cp.factors, x, w, precision=precision) / 2
 
 
 @partial(_weighted.defjvp, symbolic_zeros=True)
@@ -167,69 +156,11 @@ def _weighted_jvp(precision, primals, tangents):
 def _weighted_gradient(
     cp: CPTensor, x: Array, w: Array, precision: Precision
 ) -> tuple[Array, CPTensor]:
-    """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ), from the two partials of D."""
+    """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ), from the MTTKRPs of D."""
     weights, factors = cp
-    done = _blocks(cp, x, w, precision, gradient=True)
-    x, ones_and_factors, added = at_least_order_2(x, _conj(factors))
-    s = _block_split(x.shape)
-    left = done.left.reshape(*x.shape[:s], weights.shape[0])
-    right = done.right.reshape(weights.shape[0], *x.shape[s:])
-    ys = finish_all((left, right), ones_and_factors, s)[added:]
+    squared, ys = residual_mttkrps(weights, factors, x, w, precision=precision)
     matrices = tuple(y * weights.conj()[None, :] for y in ys)
-    return done.value, CPTensor(jnp.sum(factors[0].conj() * ys[0], axis=0), matrices)
-
-
-def _blocks(cp: CPTensor, x: Array, w: Array, precision: Precision, *, gradient: bool) -> _Pass:
-    """One pass over blocks of rows of T as an L×M matrix (R5).
-
-    A block of the model is K_left[rows] diag(λ) K_rightᵀ. The last block starts early enough to be
-    whole, and rows that were done already get weight zero.
-    """
-    weights, factors = cp
-    x, factors, _ = at_least_order_2(x, factors)
-    s = _block_split(x.shape)
-    k_left, k_right = (component_first(g) for g in (factors[:s], factors[s:]))
-    rank = weights.shape[0]
-    rows, columns = prod(x.shape[:s]), prod(x.shape[s:])
-    k_left, k_right = k_left.reshape(rank, rows), k_right.reshape(rank, columns)
-    x, w = x.reshape(rows, columns), w.reshape(rows, columns)
-    size = max(1, min(rows, _BLOCK // columns))
-
-    def block(b, carry: _Pass) -> _Pass:
-        first = jnp.minimum(b * size, rows - size)
-        cut = partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
-        fresh = (first + jnp.arange(size) >= b * size)[:, None]
-        w_block = jnp.where(fresh, cut(w), 0)
-        k_block = cut(k_left, axis=1)
-        model = matmul((k_block * weights[:, None]).T, k_right, precision)
-        residual = jnp.where(w_block == 0, 0, model - jnp.where(w_block == 0, 0, cut(x)))
-        value = carry.value + jnp.sum(w_block * (residual * residual.conj()).real) / 2
-        if not gradient:
-            return carry._replace(value=value)
-        D = w_block.astype(x.dtype) * residual
-        left = lax.dynamic_update_slice_in_dim(
-            carry.left,
-            jnp.where(fresh, matmul(D, k_right.conj().T, precision), cut(carry.left)),
-            first,
-            axis=0,
-        )
-        return _Pass(value, left, carry.right + matmul(k_block.conj(), D, precision))
-
-    start = _Pass(
-        jnp.zeros((), x.real.dtype),
-        jnp.zeros((rows, rank) if gradient else (), x.dtype),
-        jnp.zeros((rank, columns) if gradient else (), x.dtype),
-    )
-    steps = -(-rows // size)
-    return lax.fori_loop(0, steps, jax.checkpoint(block, prevent_cse=False), start)
-
-
-def _block_split(shape: Sequence[int]) -> int:
-    """The split whose blocks, whole rows of T as an L×M matrix, are nearest to square."""
-    return max(
-        range(1, len(shape)),
-        key=lambda s: min(prod(shape[:s]), prod(shape[s:]), _BLOCK // prod(shape[s:])),
-    )
+    return squared / 2, CPTensor(jnp.sum(factors[0].conj() * ys[0], axis=0), matrices)
 
 
 def _value(x: Array, inner: Array, squared: Array) -> Array:

@@ -105,19 +105,19 @@ class CPTensor(NamedTuple):
         weights, factors = self.normalize()
         order = jnp.argsort(-jnp.abs(weights))
         first, *others = (a[:, order] for a in factors)
-        phase = _phase(weights[order])
+        turn = phase(weights[order])
         for n, a in enumerate(others):
             if a.shape[0] == 0:
                 continue
             largest = jnp.argmax(jnp.abs(a), axis=0)
-            sign = _phase(jnp.take_along_axis(a, largest[None, :], axis=0)[0])
-            others[n], phase = a * sign.conj()[None, :], phase * sign
+            sign = phase(jnp.take_along_axis(a, largest[None, :], axis=0)[0])
+            others[n], turn = a * sign.conj()[None, :], turn * sign
         return CPTensor(
-            jnp.abs(weights[order]).astype(weights.dtype), (first * phase[None, :], *others)
+            jnp.abs(weights[order]).astype(weights.dtype), (first * turn[None, :], *others)
         )
 
 
-def _phase(z: Array) -> Array:
+def phase(z: Array) -> Array:
     """z/|z|, and 1 at zero."""
     safe = jnp.where(z == 0, jnp.ones_like(z), z)
     return safe / jnp.abs(safe).astype(z.dtype)

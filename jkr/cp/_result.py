@@ -11,17 +11,27 @@ from jax import Array
 
 from jkr.cp._model import CPTensor
 
-CONVERGED, MAX_ITERS, NOT_FINITE = range(3)
+# In order of severity, so that the largest status of a batch is its worst.
+CONVERGED, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(7)
 
 MESSAGES = {
     CONVERGED: "converged: the fit changed by less than tol in the last sweep",
+    DEPENDENT: (
+        "converged, but components are linearly dependent or vanish, so the model is not unique: "
+        "try a lower rank, or l2 > 0"
+    ),
     MAX_ITERS: (
         "stopped after max_iters sweeps, before the fit settled to tol: raise max_iters, "
         "loosen tol, or try a lower rank"
     ),
+    INTERRUPTED: "interrupted: this is the best model so far; resume with init=result.cp",
     NOT_FINITE: (
-        "stopped: the fit is not finite; look for NaN, inf or overflow in the data and the start"
+        "stopped: the fit is not finite; look for overflow in the start, entry_weights and l2"
     ),
+    BAD_DATA: (
+        "not fitted: the tensor holds NaN or inf; mark missing entries by entry_weights=0 there"
+    ),
+    BAD_WEIGHTS: "not fitted: entry_weights need to be finite and nonnegative",
 }
 
 
@@ -29,16 +39,20 @@ class CPResult(NamedTuple):
     """A fitted CP model and how the fit went; a pytree, batched by `vmap` like any other.
 
     Attributes:
-        cp: the model: unit-norm columns, nonnegative weights, components in the order of the
-            start.
-        fit: 1 − ‖T − M‖/‖T‖, of the tensor T and the model M; 1 for the zero tensor. From
-            ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², whose terms cancel: relative errors below a few √eps (1e-3
-            in float32, 1e-7 in float64) are not resolved, and an exact fit may stop early.
+        cp: the model: unit-norm columns and nonnegative weights, components in the order of the
+            start; factors of fixed modes as they were given.
+        fit: 1 − ‖W½∘(T − M)‖/‖W½∘T‖ of the tensor T, the model M and the entry weights W,
+            from the residual itself, entry by entry; 1 for the zero tensor.
         relative_error: 1 − fit.
         iterations: number of sweeps done.
         converged: whether |Δfit| < tol stopped the fit.
-        status: 0 converged, 1 max_iters reached, 2 not finite; `message` says it in words.
-        history: fit after each sweep, (max_iters,), padded with its last value.
+        status: 0 converged; 1 converged to dependent components; 2 max_iters reached;
+            3 interrupted; 4 not finite; 5 NaN or inf in the data; 6 negative or non-finite entry
+            weights. `message` says it in words.
+        history: fit after each sweep, (max_iters,), padded with its last value. From
+            ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
+            that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not
+            resolved.
     """
 
     cp: CPTensor

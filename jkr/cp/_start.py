@@ -1,14 +1,17 @@
-"""Where a fit begins: random factors, or a model that the user gives."""
+"""Where a fit begins: random factors, leading singular vectors, or a model that the user gives."""
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jkr import _check
-from jkr.cp._model import CPTensor
+from jkr._contractions._precise import gram, matmul
+from jkr.cp._model import CPTensor, column_norms
+
+KINDS = ("random", "uniform", "svd")
 
 
 def random(
@@ -45,20 +48,75 @@ def random(
     return CPTensor(jnp.ones(rank, dtype), factors)
 
 
-def start(name: str, init: str | CPTensor, key: Array | None, tensor: Array, rank: int) -> CPTensor:
-    """The start of a fit: of the tensor's shape and dtype, weights of one."""
+def checked_start(
+    name: str, init: str | CPTensor, key: Array | None, x: Array, rank: int, restarts: int
+) -> tuple[str, CPTensor | None, Array | None]:
+    """The kind of a start, the model that the user gave, and the key of a random one."""
     if not isinstance(init, str):
-        return _given(name, init, tensor, rank)
-    if init != "random":
-        raise ValueError(f"{name}: init needs to be 'random' or a CPTensor, got {init!r}")
-    if key is None:
+        if restarts > 1:
+            raise ValueError(
+                f"{name}: restarts={restarts} need a random start, got a model as init"
+            )
+        factors, weights = _check.model(name, init, x.shape, rank, x.dtype)
+        return "given", CPTensor(weights, tuple(factors)), None
+    if init not in KINDS:
+        raise ValueError(f"{name}: init needs to be one of {KINDS} or a CPTensor, got {init!r}")
+    if key is not None:
+        return init, None, _check.key(name, key)
+    if init != "svd" or restarts > 1:
         raise ValueError(
             f"{name}: a random start needs a key: pass key=jax.random.key(0), or a CPTensor as init"
         )
-    return random(_check.key(name, key), tensor.shape, rank, dtype=tensor.dtype)
+    if rank > min(min(dim, x.size // dim) for dim in x.shape):
+        raise ValueError(
+            f"{name}: init='svd' with rank {rank} above the rank of an unfolding of {x.shape} adds "
+            f"random columns and needs a key: pass key=jax.random.key(0)"
+        )
+    return init, None, None
 
 
-def _given(name: str, init: CPTensor, tensor: Array, rank: int) -> CPTensor:
-    """The user's model, its weights absorbed into the last mode."""
-    factors, weights = _check.model(name, init, tensor.shape, rank, tensor.dtype)
-    return CPTensor(jnp.ones_like(weights), (*factors[:-1], factors[-1] * weights[None, :]))
+def drawn(kind: str, key: Array | None, x: Array, rank: int) -> CPTensor:
+    """A start of one of the `KINDS`, of the tensor's shape and dtype, weights of one."""
+    if kind == "svd":
+        return _leading_vectors(x, rank, key)
+    draw = random if kind == "random" else _uniform
+    return draw(_check.key("cp.als", key), x.shape, rank, dtype=x.dtype)
+
+
+def _uniform(key: Array, shape: Sequence[int], rank: int, *, dtype: DTypeLike) -> CPTensor:
+    """Factors uniform on [0, 1), real and imaginary parts each."""
+    parts = 2 if jnp.issubdtype(dtype, jnp.complexfloating) else 1
+    real = jnp.zeros((), dtype).real.dtype
+    factors = []
+    for k, n in zip(jax.random.split(key, len(shape)), shape, strict=True):
+        draw = jax.random.uniform(k, (parts, n, rank), real)
+        factors.append(lax.complex(draw[0], draw[1]) if parts == 2 else draw[0])
+    return CPTensor(jnp.ones(rank, dtype), tuple(factors))
+
+
+def _leading_vectors(x: Array, rank: int, key: Array | None) -> CPTensor:
+    """Leading left singular vectors of every unfolding (the factors of an HOSVD).
+
+    They are the eigenvectors of the unfolding's Gram; where a mode is longer than all others
+    together, of the smaller Gram X₍ₙ₎ᴴX₍ₙ₎ = VΣ²Vᴴ, and U = X₍ₙ₎VΣ⁻¹. Columns beyond the rank of
+    the unfolding are random.
+    """
+    keys = [None] * x.ndim if key is None else list(jax.random.split(key, x.ndim))
+    factors = []
+    for n, (dim, k) in enumerate(zip(x.shape, keys, strict=True)):
+        others = x.size // dim
+        count = min(rank, dim, others)
+        rest = tuple(m for m in range(x.ndim) if m != n)
+        if dim <= others:
+            G = lax.dot_general(x, x.conj(), ((rest, rest), ((), ())), precision="highest")
+            columns = jnp.linalg.eigh(G)[1][:, ::-1][:, :count]
+        else:
+            X = jnp.moveaxis(x, n, 0).reshape(dim, others)
+            columns = matmul(X, jnp.linalg.eigh(gram(X, X))[1][:, ::-1][:, :count])
+            norms = column_norms(columns)
+            columns = columns / jnp.where(norms > 0, norms, 1).astype(x.dtype)[None, :]
+        if k is not None and count < rank:
+            extra = jax.random.normal(k, (dim, rank - count), x.dtype) / dim**0.5
+            columns = jnp.concatenate([columns, extra], axis=1)
+        factors.append(columns)
+    return CPTensor(jnp.ones(rank, x.dtype), tuple(factors))

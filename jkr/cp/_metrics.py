@@ -1,0 +1,127 @@
+"""Comparing CP models: how alike their components are, which belongs to which, and with what sign.
+
+All are functions of the normalised factors, so that scales and the order of components do not
+matter; none forms a tensor.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+
+from jkr import _check
+from jkr._contractions._precise import gram
+from jkr._products._hadamard import hadamard
+from jkr.cp._model import CPTensor, checked, phase
+
+
+def congruence(a: CPTensor, b: CPTensor) -> Array:
+    """Tucker congruence of every component of a with every one of b, ∏ₙ cos(aᵣ⁽ⁿ⁾, bₛ⁽ⁿ⁾).
+
+    Entry (r, s) is the cosine between the rank-one tensors r of a and s of b, weights left out;
+    0 where either vanishes. Complex models: ∏ₙ aᵣ⁽ⁿ⁾ᴴbₛ⁽ⁿ⁾ of unit columns.
+
+    Args:
+        a: CPTensor (I_1, …, I_N) of rank R.
+        b: CPTensor of the same shape and of rank S.
+
+    Returns:
+        Array (R, S), entries of absolute value at most 1.
+
+    Raises:
+        ValueError: models of different shape.
+
+    Example:
+        >>> import jax, jkr
+        >>> a = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
+        >>> jkr.cp.congruence(a, a).shape
+        (2, 2)
+
+    Source: law I10ᴴ; Tucker, A method for synthesis of factor analysis studies (1951); Lorenzo-Seva
+    & ten Berge, Methodology 2 (2006) 57–64, doi:10.1027/1614-2241.2.2.57.
+    """
+    return hadamard(*_cosines("cp.congruence", a, b))
+
+
+def factor_match_score(a: CPTensor, b: CPTensor) -> Array:
+    """How alike two models are: mean |congruence| over matched components, in [0, 1].
+
+    Components are matched one to one so that the score is largest (an assignment problem); where
+    the ranks differ, the components of the smaller model are matched. Weights do not count.
+
+    Args:
+        a: CPTensor.
+        b: CPTensor of the same shape; its rank may differ.
+
+    Returns:
+        Real scalar; 1 for equal components in any order, scale and (paired) sign.
+
+    Raises:
+        ValueError: models of different shape.
+
+    Example:
+        >>> import jax, jkr
+        >>> a = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
+        >>> round(float(jkr.cp.factor_match_score(a, a)), 4)
+        1.0
+
+    Source: Acar, Dunlavy, Kolda & Mørup, Chemom. Intell. Lab. Syst. 106 (2011) 41–56,
+    doi:10.1016/j.chemolab.2010.08.004 (without its penalty on weights).
+    """
+    alike = jnp.abs(hadamard(*_cosines("cp.factor_match_score", a, b)))
+    rows, columns = _match(alike)
+    return jnp.clip(jnp.mean(alike[rows, columns]), 0, 1)
+
+
+def align(a: CPTensor, reference: CPTensor) -> CPTensor:
+    """The same tensor as a, its components in the order and with the signs of a reference.
+
+    Components are permuted to the best one-to-one match and their columns' signs (phases) turned to
+    the reference's, in pairs only: scales and `full()` stay. Where the signs of all modes together
+    cannot be turned, the mode that resembles the reference least bears the rest. Components of a
+    that find no match come last, in their order.
+
+    Args:
+        a: CPTensor to be aligned.
+        reference: CPTensor of the same shape; its rank may differ.
+
+    Returns:
+        CPTensor of the shape, rank and scales of a.
+
+    Raises:
+        ValueError: models of different shape.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jkr
+        >>> a = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
+        >>> turned = jkr.cp.CPTensor(a.weights, tuple(f[:, ::-1] for f in a.factors))
+        >>> bool(jnp.allclose(jkr.cp.align(turned, a).factors[0], a.factors[0]))
+        True
+    """
+    cosines = jnp.stack(_cosines("cp.align", a, reference))
+    weights, factors = checked("cp.align", a)
+    rows, columns = _match(jnp.abs(jnp.prod(cosines, axis=0)))
+    rank, theirs = cosines.shape[1:]
+    partner = jnp.full(rank, theirs).at[rows].set(columns)
+    order = jnp.argsort(partner, stable=True)
+    matched = partner[order] < theirs
+    along = cosines[:, order, jnp.minimum(partner[order], theirs - 1)]
+    turn = jnp.where(matched, phase(along), 1)
+    rest = jnp.prod(turn, axis=0).conj()
+    least = jnp.argmin(jnp.abs(along), axis=0)
+    turn = jnp.where(jnp.arange(len(factors))[:, None] == least, turn * rest, turn)
+    turned = (f[:, order] * t.astype(f.dtype)[None, :] for f, t in zip(factors, turn, strict=True))
+    return CPTensor(weights[order], tuple(turned))
+
+
+def _cosines(name: str, a: CPTensor, b: CPTensor) -> list[Array]:
+    """Unit columns' aᵣᴴbₛ, (R, S), of each mode."""
+    one, other = (CPTensor(*checked(name, model)).normalize() for model in (a, b))
+    _check.same_shape(name, one.shape, other.shape)
+    pairs = [_check.promoted(*pair) for pair in zip(one.factors, other.factors, strict=True)]
+    return [gram(f, g) for f, g in pairs]
+
+
+def _match(alike: Array) -> tuple[Array, Array]:
+    """Rows and columns of the one-to-one match with the largest sum."""
+    from optax.assignment import hungarian_algorithm  # costs import time
+
+    return hungarian_algorithm(-alike)

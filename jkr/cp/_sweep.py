@@ -1,0 +1,230 @@
+"""One sweep of alternating least squares, and what it needs to know of the data.
+
+With the other factors fixed, min ‖T₍ₙ₎ − B Kᵀ‖, K = ∗_{m≠n} U_m with U unit columns, and B the
+factor of mode n with the weights, is solved by G Bᵀ = Yᵀ, where Y = T₍ₙ₎K̄ is an MTTKRP and
+G = KᴴK = ∘_{m≠n} U_mᴴU_m (I10ᴴ). Under entry weights every row of B has a Gram of its own (J3ᴴ).
+Nothing of K's size is formed, and modes that share a pass over the tensor share it (`groups`).
+
+T is divided by its largest entry, though never in memory: its MTTKRPs are. The penalty ½ l2 Σ‖Aₙ‖²
+is on F free factors between which the weights are spread evenly: with D = diag(λ^{(F−1)/F}),
+B = A D and (D G D + l2 I) Aᵀ = D Yᵀ.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jkr._contractions._gram import pair_columns, square
+from jkr._contractions._groups import groups
+from jkr._contractions._partial import Precision
+from jkr._contractions._precise import gram, matmul
+from jkr._contractions._solve import psd_solve
+from jkr._products._hadamard import hadamard
+from jkr.cp import _result
+from jkr.cp._fit import advanced
+from jkr.cp._model import CPTensor, column_norms, square_root
+from jkr.cp._nonnegative import hals
+
+
+class ALSState(NamedTuple):
+    """Between two sweeps; a pytree of arrays that can be saved and resumed.
+
+    Attributes:
+        cp: the model in the units of the data: unit columns, nonnegative weights, fixed factors
+            as given. For a float16 or bfloat16 tensor it is in float32.
+        fit: its fit, from ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖²; −inf before the first sweep, NaN where
+            something was not finite.
+        change: |Δfit| of the last sweep.
+        iteration: sweeps done.
+        scale: largest absolute value in the tensor, where it is observed.
+        norm: ‖W½∘T‖ in units of the scale and of the largest entry weight.
+    """
+
+    cp: CPTensor
+    fit: Array
+    change: Array
+    iteration: Array
+    scale: Array
+    norm: Array
+
+
+class Options(NamedTuple):
+    """What is static: nonnegative modes, free modes, precision of products with the tensor."""
+
+    nonnegative: tuple[int, ...]
+    free: tuple[int, ...]
+    precision: Precision
+
+
+class Data(NamedTuple):
+    """What every sweep reads.
+
+    Attributes:
+        x: W∘T.
+        w: W in units of its largest.
+        l2: in units of the scaled data.
+        scale: as in `ALSState`.
+        norm: as there.
+    """
+
+    x: Array
+    w: Array | None
+    l2: Array
+    scale: Array
+    norm: Array
+
+
+def measured(x: Array, w: Array | None) -> tuple[Array, Array, Array]:
+    """Scale and norm of the data, as in `ALSState`, and a status that tells of bad data."""
+    observed = x if w is None else jnp.where(w == 0, 0, x)
+    parts = (observed.real, observed.imag) if jnp.iscomplexobj(x) else (observed,)
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part)) for part in parts]))
+    status = jnp.where(jnp.isfinite(largest), _result.CONVERGED, _result.BAD_DATA)
+    if w is not None:
+        good = jnp.isfinite(jnp.max(w)) & (jnp.min(w) >= 0)
+        status = jnp.where(good, status, _result.BAD_WEIGHTS)
+    scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
+    scaled = observed / scale.astype(x.dtype)
+    squares = (scaled * scaled.conj()).real
+    squares = squares if w is None else unit_weights(w) * squares
+    # Two sums, because one long one loses digits in float32.
+    sums = lax.optimization_barrier(jnp.sum(squares, axis=tuple(range(1, x.ndim))))
+    return scale, jnp.sqrt(jnp.sum(sums)), status
+
+
+def unit_weights(w: Array) -> Array:
+    """Entry weights in units of the largest."""
+    largest = jnp.max(w)
+    return w / jnp.where(largest > 0, largest, 1)
+
+
+def prepared(x: Array, w: Array | None, l2: Array, state: ALSState, options: Options) -> Data:
+    """What every sweep reads, from the tensor, its weights and a state."""
+    # T = scale·T' has factors scale^{1/F}·A', and the loss is divided by scale².
+    l2 = l2 * state.scale ** (2 / len(options.free) - 2)
+    if w is not None:
+        largest = jnp.max(w)
+        l2 = l2 / jnp.where(largest > 0, largest, 1)
+        w = unit_weights(w).astype(x.dtype)
+        x = jnp.where(w == 0, 0, w * x)
+    return Data(x, w, l2, state.scale, state.norm)
+
+
+class Inner(NamedTuple):
+    """A state as the sweep keeps it: in units of the scale, all columns of unit norm.
+
+    Attributes:
+        weights: (R,).
+        factors: unit columns, those of fixed modes too.
+        grams: UₙᴴUₙ of each.
+        frozen: product of the norms that the columns of the fixed modes were given with, (R,).
+        fit: as in `ALSState`, and so are the others.
+        change: as there.
+        iteration: as there.
+    """
+
+    weights: Array
+    factors: tuple[Array, ...]
+    grams: tuple[Array, ...]
+    frozen: Array
+    fit: Array
+    change: Array
+    iteration: Array
+
+
+def inner(state: ALSState, options: Options) -> Inner:
+    """A state's inner form."""
+    frozen, units = jnp.ones(state.cp.rank, state.scale.dtype), []
+    for n, a in enumerate(state.cp.factors):
+        norms, unit = unit_columns(a, a)
+        frozen = frozen if n in options.free else frozen * norms.real
+        units.append(unit)
+    weights = state.cp.weights * (frozen / state.scale).astype(state.cp.weights.dtype)
+    grams = tuple(gram(a, a) for a in units)
+    rest = state.fit, state.change, state.iteration
+    return Inner(weights, tuple(units), grams, frozen, *rest)
+
+
+def outer(after: Inner, state: ALSState, options: Options) -> ALSState:
+    """The state, with the fixed factors as they were given, that an inner form stands for."""
+    back = state.scale / jnp.where(after.frozen > 0, after.frozen, 1)
+    factors = tuple(
+        a if n in options.free else state.cp.factors[n] for n, a in enumerate(after.factors)
+    )
+    cp = CPTensor(after.weights * back.astype(after.weights.dtype), factors)
+    return ALSState(cp, after.fit, after.change, after.iteration, state.scale, state.norm)
+
+
+def sweep(data: Data, state: Inner, options: Options) -> Inner:
+    """Every free factor in turn; the fit from what the last update leaves at hand."""
+    x, w, l2, scale, norm = data
+    weights, factors, grams = state.weights, list(state.factors), list(state.grams)
+    group_of = {n: group for group in groups(x.shape) for n in group.modes}
+    y = G = solution = jnp.zeros(())
+    for group, modes in groupby(options.free, key=group_of.get):
+        conjugate, pairs = _operands(factors, w)
+        pass_x = group.contract(x, conjugate, precision=options.precision)
+        pass_w = w if w is None else group.contract(w, pairs, precision=options.precision)
+        for n in modes:
+            conjugate, pairs = _operands(factors, w)
+            y = group.finish(pass_x, conjugate, mode=n) / scale.astype(x.dtype)
+            if w is None:
+                G = hadamard(*grams[:n], *grams[n + 1 :])
+            else:
+                G = square(group.finish(pass_w, pairs, mode=n), weights.shape[0])
+            spread = _spread(weights, state.frozen, l2, options)
+            previous = factors[n] * weights[None, :]
+            solution = _update(G, y, previous, spread, l2, nonnegative=n in options.nonnegative)
+            weights, factors[n] = unit_columns(solution, factors[n])
+            grams[n] = gram(factors[n], factors[n])
+    fitted = matmul(solution, G.T) if w is None else jnp.sum(G * solution[:, None, :], axis=-1)
+    squared = norm**2 + jnp.sum((solution.conj() * (fitted - 2 * y)).real)
+    fit = 1 - square_root(squared) / jnp.where(norm > 0, norm, 1)
+    # A sweep that is not finite is not taken.
+    fit = jnp.where(jnp.isfinite(fit), fit, jnp.nan)
+    after = weights, tuple(factors), tuple(grams)
+    before = state.weights, state.factors, state.grams
+    weights, factors, grams = jax.tree.map(partial(jnp.where, jnp.isnan(fit)), before, after)
+    return advanced(state, fit, weights=weights, factors=factors, grams=grams)
+
+
+def _operands(factors: Sequence[Array], w: Array | None) -> tuple[list[Array], list[Array]]:
+    """What T is contracted with, and what W is."""
+    return [a.conj() for a in factors], [] if w is None else [pair_columns(a) for a in factors]
+
+
+def _spread(weights: Array, frozen: Array, l2: Array, options: Options) -> Array:
+    """D, (R,): what the other factors bear of a component's weight; 1 without a penalty."""
+    free = len(options.free)
+    each = (weights.real / jnp.where(frozen > 0, frozen, 1)) ** (1 / free)
+    return jnp.where(l2 > 0, frozen * each ** (free - 1), 1).astype(weights.dtype)
+
+
+def _update(
+    G: Array, y: Array, previous: Array, D: Array, l2: Array, *, nonnegative: bool
+) -> Array:
+    """B from G (R, R) or one a row (I, R, R), Y and D."""
+    penalty, D = l2.astype(G.dtype) * jnp.eye(len(D), dtype=G.dtype), D[None, :]
+    shape = (1,) * (G.ndim - 2) + penalty.shape
+    H = G * (D.T * D).reshape(shape) + penalty.reshape(shape)
+    start = jnp.where(D == 0, 0, previous / jnp.where(D == 0, 1, D))
+    if nonnegative:
+        return hals(H, y * D, start) * D
+    if G.ndim == 2:
+        return psd_solve(H, (y * D).T, minimum_norm=False).T * D
+    # A row with nothing observed has no equations: it stays.
+    empty = jnp.all(jnp.diagonal(H, axis1=1, axis2=2) == 0, axis=1)[:, None]
+    return jnp.where(empty, previous, jax.vmap(psd_solve)(H, y * D) * D)
+
+
+def unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:
+    """Column norms, and unit columns; where a column vanished the previous direction stays."""
+    norms = column_norms(a)
+    safe = jnp.where(norms == 0, 1, norms)[None, :].astype(a.dtype)
+    columns = jnp.where(norms[None, :] == 0, previous, a / safe)
+    return norms.astype(a.dtype), columns
