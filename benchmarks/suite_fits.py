@@ -1,6 +1,7 @@
 """Whole fits: 256 of them in one call (P4), and the first call of all (P5)."""
 
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,9 @@ def rows(compare, repeats):
     shape, rank, sweeps, count = (20, 20, 20), 4, 50, 256
     for dtype in ("float32", "float64"):
         with jax.enable_x64(dtype == "float64"):
-            keys = jax.random.split(jax.random.key(0), count)
-            draw = lambda key: jkr.cp.random(key, shape, rank, dtype=dtype)  # noqa: E731
-            tensors, starts = jax.vmap(lambda key: draw(key).full())(keys), jax.vmap(draw)(keys)
+            draw = jax.vmap(partial(jkr.cp.random, shape=shape, rank=rank, dtype=dtype))
+            truths, starts = (draw(jax.random.split(jax.random.key(k), count)) for k in (0, 1))
+            tensors = jax.vmap(jkr.cp.CPTensor.full)(truths)
 
             def fit(x, start):
                 return jkr.cp.als(x, rank, init=start, tol=0, max_iters=sweeps)

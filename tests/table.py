@@ -37,6 +37,32 @@ def einsum(subscripts, *shape):
     return lambda *ms: jnp.einsum(subscripts, *ms).reshape(shape)
 
 
+def two_models(w, a, b, v, c, d):
+    return cp.CPTensor(w, (a, b)), cp.CPTensor(v, (c, d))
+
+
+def congruence_reference(one, other):
+    pairs = zip(one.factors, other.factors, strict=True)
+    unit = lambda a: a / jnp.sqrt(jnp.sum(jnp.abs(a) ** 2, axis=0))  # noqa: E731
+    cosines = [jnp.einsum("ir,is->rs", unit(a).conj(), unit(b)) for a, b in pairs]
+    return cosines[0] * cosines[1]
+
+
+def match_reference(one, other):
+    alike = jnp.abs(congruence_reference(one, other))
+    both = [alike[0, p] + alike[1, q] for p in range(3) for q in range(3) if p != q]
+    return jnp.max(jnp.stack(both)) / 2
+
+
+def rank_one_sweep_reference(x, w, a, b):
+    """The best column for the given row, then the best row for that column."""
+    a = (x @ b.conj()) / jnp.sum(b * b.conj())
+    b = (x.T @ a.conj()) / jnp.sum(a * a.conj())
+    return a @ b.T
+
+
+TWO_MODELS = ((2,), (3, 2), (2, 2), (3,), (3, 3), (2, 3))
+
 PA, PB = ((2, 1), (1, 2)), ((1, 2), (2, 1))  # partitions of two 3×3 matrices
 
 
@@ -367,6 +393,43 @@ ROWS: dict[str, list[Row]] = {
                 (lambda w: -jnp.sort(-jnp.abs(w)).astype(w.dtype))(normalize_reference(*m)[0]),
             ),
             MODEL,
+        )
+    ],
+    "cp.congruence": [
+        Row(
+            lambda *m: cp.congruence(*two_models(*m)),
+            lambda *m: congruence_reference(*two_models(*m)),
+            TWO_MODELS,
+        )
+    ],
+    "cp.factor_match_score": [
+        Row(
+            lambda *m: cp.factor_match_score(*two_models(*m)),
+            lambda *m: match_reference(*two_models(*m)),
+            TWO_MODELS,
+        )
+    ],
+    "cp.align": [
+        Row(
+            lambda *m: cp.align(*two_models(*m)).full(),
+            lambda *m: model_reference(m[0], *m[1:3]),
+            TWO_MODELS,
+        )
+    ],
+    "cp.als_init": [
+        Row(
+            lambda x, *m: cp.als_init(x, 2, init=cp.CPTensor(m[0], m[1:])).cp.full(),
+            lambda x, *m: model_reference(*m),
+            ((3, 2, 4), *MODEL),
+        )
+    ],
+    "cp.als_step": [
+        Row(
+            lambda x, w, a, b: (lambda start: cp.als_step(x, start).cp.full())(
+                cp.als_init(x, 1, init=cp.CPTensor(w, (a, b)))
+            ),
+            rank_one_sweep_reference,
+            ((3, 4), (1,), (3, 1), (4, 1)),
         )
     ],
     # Not differentiable: integers in, integers or random numbers out, or (als) a while_loop.

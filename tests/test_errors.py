@@ -264,7 +264,7 @@ ERRORS = [
     ),
     (
         lambda: cp.als(z(2, 3), 1, init="svdd"),
-        "cp.als: init needs to be 'random' or a CPTensor, got 'svdd'",
+        "cp.als: init needs to be one of ('random', 'uniform', 'svd') or a CPTensor, got 'svdd'",
     ),
     (
         lambda: cp.als(z(2, 3), 1, init=3),
@@ -288,6 +288,84 @@ ERRORS = [
         "cp.als: tol needs to be a scalar, got shape (2,)",
     ),
     (lambda: cp.als(z(2, 3), 1, key=0), "cp.als: key needs to be one jax.random.key, got int"),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, restarts=0),
+        "cp.als: restarts needs to be at least 1, got 0",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, init=model(2, 3, rank=1), restarts=2),
+        "cp.als: restarts=2 need a random start, got a model as init",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 3, init="svd"),
+        "cp.als: init='svd' with rank 3 above the rank of an unfolding of (2, 3) adds random "
+        "columns and needs a key: pass key=jax.random.key(0)",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(3, 2)),
+        "cp.als: entry_weights need the shape of the tensor, got (3, 2) for (2, 3)",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(2, 3) + 1j),
+        "cp.als: entry_weights need to be real, got complex128",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(2, 3) - 1),
+        "cp.als: entry_weights need to be finite and nonnegative",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(2, 3) + jnp.inf),
+        "cp.als: entry_weights need to be finite and nonnegative",
+    ),
+    (
+        lambda: cp.als(z(2, 3) + jnp.nan, 1, key=KEY),
+        "cp.als: the tensor holds NaN or inf; mark missing entries by entry_weights=0 there",
+    ),
+    (
+        lambda: cp.als_init(z(2, 3) + jnp.inf, 1, key=KEY),
+        "cp.als_init: the tensor holds NaN or inf; mark missing entries by entry_weights=0 there",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, nonnegative=[2]),
+        "cp.als: nonnegative needs modes of the tensor, got [2]",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, fixed_modes="0"),
+        "cp.als: fixed_modes needs modes of the tensor, got '0'",
+    ),
+    (
+        lambda: cp.als(z(2, 3) + 1j, 1, key=KEY, nonnegative=True),
+        "cp.als: nonnegative factors need a real tensor, got complex128",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, fixed_modes=0),
+        "cp.als: fixed_modes need init to be a CPTensor that holds their factors",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, init=model(2, 3, rank=1), fixed_modes=(0, -1)),
+        "cp.als: at least one mode needs to be free, got fixed_modes (0, 1)",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, l2=z(2)),
+        "cp.als: l2 needs to be a scalar, got shape (2,)",
+    ),
+    (
+        lambda: cp.als_step(z(2, 4), cp.als_init(z(2, 3), 1, key=KEY)),
+        "cp.als_step: factors need one row for each index of their mode, got (2, 1) and (3, 1) "
+        "for a tensor of shape (2, 4)",
+    ),
+    (
+        lambda: cp.align(model(2, 3), model(2, 4)),
+        "cp.align: both tensors need the same shape, got (2, 3) and (2, 4)",
+    ),
+    (
+        lambda: cp.congruence(model(2, 3), model(2, 4)),
+        "cp.congruence: both tensors need the same shape, got (2, 3) and (2, 4)",
+    ),
+    (
+        lambda: cp.factor_match_score(model(2, 3), 1),
+        "cp.factor_match_score: needs a CPTensor, got int",
+    ),
     (
         lambda: cp.random(jax.random.split(KEY, 3), (2, 3), 1),
         "cp.random: key needs to be one jax.random.key, got shape (3,)",

@@ -4,8 +4,9 @@ All are functions of the normalised factors, so that scales and the order of com
 matter; none forms a tensor.
 """
 
+import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jkr import _check
 from jkr._contractions._precise import gram
@@ -100,14 +101,16 @@ def align(a: CPTensor, reference: CPTensor) -> CPTensor:
     weights, factors = checked("cp.align", a)
     rows, columns = _match(jnp.abs(jnp.prod(cosines, axis=0)))
     rank, theirs = cosines.shape[1:]
-    partner = jnp.full(rank, theirs).at[rows].set(columns)
+    partner = jnp.full(rank, theirs, columns.dtype).at[rows].set(columns)
     order = jnp.argsort(partner, stable=True)
     matched = partner[order] < theirs
     along = cosines[:, order, jnp.minimum(partner[order], theirs - 1)]
     turn = jnp.where(matched, phase(along), 1)
     rest = jnp.prod(turn, axis=0).conj()
     least = jnp.argmin(jnp.abs(along), axis=0)
-    turn = jnp.where(jnp.arange(len(factors))[:, None] == least, turn * rest, turn)
+    turn = jnp.where(
+        jnp.arange(len(factors))[:, None] == least[None, :], turn * rest[None, :], turn
+    )
     turned = (f[:, order] * t.astype(f.dtype)[None, :] for f, t in zip(factors, turn, strict=True))
     return CPTensor(weights[order], tuple(turned))
 
@@ -122,6 +125,9 @@ def _cosines(name: str, a: CPTensor, b: CPTensor) -> list[Array]:
 
 def _match(alike: Array) -> tuple[Array, Array]:
     """Rows and columns of the one-to-one match with the largest sum."""
-    from optax.assignment import hungarian_algorithm  # costs import time
+    from optax.assignment import hungarian_algorithm  # here, because it costs import time
 
-    return hungarian_algorithm(-alike)
+    cost = -lax.stop_gradient(alike).astype(jnp.result_type(float))
+    # It promotes dtypes and ranks, which a user may have forbidden.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return hungarian_algorithm(cost)

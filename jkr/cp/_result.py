@@ -28,10 +28,8 @@ MESSAGES = {
     NOT_FINITE: (
         "stopped: the fit is not finite; look for overflow in the start, entry_weights and l2"
     ),
-    BAD_DATA: (
-        "not fitted: the tensor holds NaN or inf; mark missing entries by entry_weights=0 there"
-    ),
-    BAD_WEIGHTS: "not fitted: entry_weights need to be finite and nonnegative",
+    BAD_DATA: ("the tensor holds NaN or inf; mark missing entries by entry_weights=0 there"),
+    BAD_WEIGHTS: "entry_weights need to be finite and nonnegative",
 }
 
 

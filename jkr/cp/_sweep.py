@@ -92,9 +92,7 @@ def measured(x: Array, w: Array | None) -> tuple[Array, Array, Array]:
     scaled = observed / scale.astype(x.dtype)
     squares = (scaled * scaled.conj()).real
     squares = squares if w is None else unit_weights(w) * squares
-    # Two sums, because one long one loses digits in float32.
-    sums = lax.optimization_barrier(jnp.sum(squares, axis=tuple(range(1, x.ndim))))
-    return scale, jnp.sqrt(jnp.sum(sums)), status
+    return scale, jnp.sqrt(jnp.sum(squares)), status
 
 
 def unit_weights(w: Array) -> Array:
@@ -180,7 +178,7 @@ def sweep(data: Data, state: Inner, options: Options) -> Inner:
             spread = _spread(weights, state.frozen, l2, options)
             previous = factors[n] * weights[None, :]
             solution = _update(G, y, previous, spread, l2, nonnegative=n in options.nonnegative)
-            weights, factors[n] = unit_columns(solution, factors[n])
+            weights, factors[n] = _renormed(solution, factors[n])
             grams[n] = gram(factors[n], factors[n])
     fitted = matmul(solution, G.T) if w is None else jnp.sum(G * solution[:, None, :], axis=-1)
     squared = norm**2 + jnp.sum((solution.conj() * (fitted - 2 * y)).real)
@@ -220,6 +218,15 @@ def _update(
     # A row with nothing observed has no equations: it stays.
     empty = jnp.all(jnp.diagonal(H, axis1=1, axis2=2) == 0, axis=1)[:, None]
     return jnp.where(empty, previous, jax.vmap(psd_solve)(H, y * D) * D)
+
+
+def _renormed(a: Array, previous: Array) -> tuple[Array, Array]:
+    """As `unit_columns`, for columns whose squares are in range."""
+    norms = jnp.sqrt(jnp.sum((a * a.conj()).real, axis=0))
+    columns = a * (1 / jnp.where(norms == 0, 1, norms))[None, :].astype(a.dtype)
+    columns = jnp.where(norms[None, :] == 0, previous, columns)
+    # Without the barrier every loop that reads the columns would divide anew.
+    return lax.optimization_barrier((norms.astype(a.dtype), columns))
 
 
 def unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:

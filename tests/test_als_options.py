@@ -1,0 +1,414 @@
+"""ALS with entry weights, nonnegative and fixed factors, l2, restarts, starts and stepping."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+import scipy.optimize
+from numpy.testing import assert_allclose
+
+import jkr
+from jkr import cp
+
+KEY = jax.random.key(0)
+
+
+def low_rank(shape, rank, dtype="float64", seed=3):
+    return np.asarray(cp.random(jax.random.key(seed), shape, rank, dtype=dtype).full())
+
+
+def noisy(shape, seed=4, dtype="float64"):
+    return low_rank(shape, 2, dtype) + 0.3 * low_rank(shape, 40, dtype, seed)
+
+
+def error_of(x, result, w=None):
+    """Relative error, from scratch, in float64."""
+    kind = complex if np.iscomplexobj(x) else float
+    model = np.einsum(
+        f"z,{','.join(c + 'z' for c in 'abcdefg'[: x.ndim])}->{'abcdefg'[: x.ndim]}",
+        np.asarray(result.cp.weights, kind),
+        *(np.asarray(a, kind) for a in result.cp.factors),
+    )
+    w = np.ones(x.shape) if w is None else np.asarray(w, float)
+    x = np.where(w > 0, np.asarray(x, kind), 0)
+    norm = np.sqrt(np.sum(w * np.abs(x) ** 2))
+    return np.sqrt(np.sum(w * np.abs(x - model) ** 2)) / norm
+
+
+def in_normal_form(result):
+    for leaf in jax.tree.leaves(result._replace(fit=0.0, relative_error=0.0)):
+        assert np.isfinite(leaf).all()
+    assert (np.asarray(result.cp.weights).real >= 0).all()
+    for a in result.cp.factors:
+        assert_allclose(np.linalg.norm(a, axis=0), 1, atol=1e-5)
+
+
+# The reported fit
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 0.3])
+def test_the_reported_fit_is_that_of_the_returned_factors(dtype, noise):
+    x = (low_rank((6, 7, 8), 2) + noise * low_rank((6, 7, 8), 40, seed=9)).astype(dtype)
+    result = cp.als(x, 2, key=KEY, tol=0, max_iters=60)
+    bound = 2e-4 if dtype in ("float32", "complex64") else 1e-6
+    assert_allclose(result.relative_error, error_of(x, result), atol=bound)
+    assert_allclose(result.fit, 1 - result.relative_error, atol=1e-6)
+
+
+# Entry weights
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("missing", [0.1, 0.5, 0.8])
+def test_missing_entries_are_recovered(missing, dtype):
+    shape = (14, 15, 16)
+    x = low_rank(shape, 2, dtype)
+    observed = np.random.default_rng(1).uniform(size=shape) > missing
+    holes = np.where(observed, x, np.nan)
+    result = cp.als(
+        holes, 2, key=jax.random.key(1), entry_weights=observed, tol=1e-12, max_iters=2000
+    )
+    assert_allclose(result.cp.full(), x, atol=1e-4 * np.abs(x).max())
+    assert error_of(x, result, observed) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_one_weighted_sweep_is_row_by_row_least_squares(dtype):
+    shape, rank = (4, 5, 6), 2
+    rng = np.random.default_rng(0)
+    x, w = noisy(shape, dtype=dtype), rng.uniform(size=shape) * (rng.uniform(size=shape) > 0.3)
+    start = cp.random(KEY, shape, rank, dtype=dtype)
+    factors = [np.asarray(a) for a in start.factors]
+    for n in range(3):
+        K = oracles.khatri_rao(*(a for m, a in enumerate(factors) if m != n))
+        rows = zip(oracles.unfold(x, n), oracles.unfold(w, n), strict=True)
+        factors[n] = np.stack(
+            [np.linalg.lstsq(np.sqrt(v)[:, None] * K, np.sqrt(v) * t)[0] for t, v in rows]
+        )
+    result = cp.als(x, rank, init=start, entry_weights=w, tol=0, max_iters=1)
+    assert_allclose(result.cp.full(), np.einsum("ir,jr,kr->ijk", *factors), atol=1e-9)
+    assert_allclose(result.relative_error, error_of(x, result, w), atol=1e-9)
+
+
+def test_equal_weights_change_nothing_and_the_unit_of_weights_neither():
+    x = noisy((5, 6, 7))
+    plain = cp.als(x, 2, key=KEY, tol=0, max_iters=7)
+    for c in (1.0, 1e-3, 1e12):
+        weighted = cp.als(x, 2, key=KEY, entry_weights=np.full(x.shape, c), tol=0, max_iters=7)
+        assert_allclose(weighted.cp.full(), plain.cp.full(), atol=1e-8)
+        assert_allclose(weighted.fit, plain.fit, atol=1e-9)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -1e300])
+def test_what_lies_under_a_zero_weight_is_never_read(hole):
+    x, w = noisy((5, 6, 7)), np.ones((5, 6, 7))
+    w[1, 2, 3], w[4] = 0, 0  # an entry, and a whole slice
+    fits = [
+        cp.als(np.where(w > 0, x, under), 2, key=KEY, entry_weights=w, tol=0, max_iters=5)
+        for under in (hole, 0.0)
+    ]
+    for a, b in zip(*map(jax.tree.leaves, fits), strict=True):
+        assert np.array_equal(a, b)
+    in_normal_form(fits[0])
+
+
+def test_a_row_with_nothing_observed_keeps_its_start():
+    x, w = noisy((5, 6, 7)), np.ones((5, 6, 7))
+    w[1], w[3] = 0, 0
+    start = cp.random(KEY, x.shape, 2)
+    options = {"init": start, "entry_weights": w, "tol": 0, "max_iters": 9}
+    ours = np.asarray(cp.als(x, 2, **options).cp.factors[0])
+    given = np.asarray(start.factors[0])
+    assert_allclose(ours[1] / ours[3], given[1] / given[3])
+    assert_allclose(np.sign(ours[1]), np.sign(given[1]))
+    assert_allclose(cp.als(x, 2, l2=1e-3, **options).cp.factors[0][1], 0, atol=1e-12)
+
+
+# Nonnegative and fixed factors, l2
+
+
+def test_nonnegative_factors_reach_what_row_wise_nnls_reaches():
+    rng = np.random.default_rng(0)
+    shape = (5, 6, 7)
+    x = np.einsum("ir,jr,kr->ijk", *(rng.uniform(size=(n, 2)) for n in shape))
+    x = np.maximum(x + 0.1 * rng.standard_normal(shape), 0)
+    result = cp.als(x, 2, key=KEY, nonnegative=True, tol=0, max_iters=400)
+    assert all((np.asarray(a) >= 0).all() for a in result.cp.factors)
+    assert np.all(np.diff(result.history) > -1e-12)
+    factors = [np.abs(np.asarray(a)) for a in cp.random(KEY, shape, 2).factors]
+    for _ in range(400):
+        for n in range(3):
+            K = oracles.khatri_rao(*(a for m, a in enumerate(factors) if m != n))
+            factors[n] = np.stack([scipy.optimize.nnls(K, t)[0] for t in oracles.unfold(x, n)])
+    theirs = np.linalg.norm(x - np.einsum("ir,jr,kr->ijk", *factors)) / np.linalg.norm(x)
+    assert_allclose(result.relative_error, theirs, atol=1e-6)
+
+
+def test_nonnegative_in_one_mode_with_entry_weights():
+    x, w = noisy((5, 6, 7)), np.random.default_rng(0).uniform(size=(5, 6, 7)) > 0.2
+    result = cp.als(x, 2, key=KEY, entry_weights=w, nonnegative=[-1], tol=0, max_iters=50)
+    assert (np.asarray(result.cp.factors[2]) >= 0).all()
+    assert (np.asarray(result.cp.factors[0]) < 0).any()
+    assert np.all(np.diff(result.history) > -1e-12)
+    in_normal_form(result)
+
+
+@pytest.mark.parametrize("fixed", [0, (2,), (0, 2), [1, 2]])
+def test_fixed_factors_come_back_as_given_and_the_rest_is_optimal(fixed):
+    x, start = noisy((5, 6, 7)), cp.random(KEY, (5, 6, 7), 2)
+    start = start._replace(factors=tuple(3 * a for a in start.factors))
+    result = cp.als(x, 2, init=start, fixed_modes=fixed, tol=0, max_iters=200)
+    modes = [fixed] if isinstance(fixed, int) else fixed
+    for n in range(3):
+        if n in modes:
+            assert np.array_equal(result.cp.factors[n], start.factors[n])
+        else:
+            assert_allclose(np.linalg.norm(result.cp.factors[n], axis=0), 1)
+    gradient = jax.grad(cp.loss)(result.cp, x)
+    for n in set(range(3)) - set(modes):
+        assert_allclose(gradient.factors[n], 0, atol=1e-4)
+    assert_allclose(result.relative_error, error_of(x, result), atol=1e-9)
+
+
+@pytest.mark.parametrize("fixed", [(), (1,)])
+def test_l2_is_stationary_in_the_units_of_the_data(fixed):
+    x, l2 = 50 * noisy((5, 6, 7)), 30.0
+    start = cp.random(KEY, x.shape, 2)
+    result = cp.als(x, 2, init=start, l2=l2, fixed_modes=fixed, tol=0, max_iters=500)
+    free = [n for n in range(3) if n not in fixed]
+    weights, factors = result.cp
+    share = weights[None, :] ** (1 / len(free))
+    spread = [a * share if n in free else a for n, a in enumerate(factors)]
+
+    def objective(free_factors):
+        all_factors = list(spread)
+        for n, a in zip(free, free_factors, strict=True):
+            all_factors[n] = a
+        data = jnp.sum((jnp.einsum("ir,jr,kr->ijk", *all_factors) - x) ** 2) / 2
+        return data + l2 / 2 * sum(jnp.sum(a**2) for a in free_factors)
+
+    for g in jax.grad(objective)([spread[n] for n in free]):
+        assert_allclose(g, 0, atol=1e-5 * np.abs(x).max())
+    assert result.fit < cp.als(x, 2, init=start, fixed_modes=fixed, tol=0, max_iters=500).fit
+
+
+# Scale
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [("float64", 1e-25), ("float64", 1e25), ("float32", 1e-15), ("float32", 1e15)],
+)
+def test_any_scale_fits_as_well(dtype, scale):
+    x, w = noisy((5, 6, 7)), np.random.default_rng(0).uniform(size=(5, 6, 7)) > 0.2
+    for options in ({}, {"entry_weights": w}, {"nonnegative": True}, {"init": "svd"}):
+        at_one = cp.als(x.astype(dtype), 2, key=KEY, tol=0, max_iters=30, **options)
+        result = cp.als((x * scale).astype(dtype), 2, key=KEY, tol=0, max_iters=30, **options)
+        assert_allclose(result.fit, at_one.fit, atol=1e-4 if dtype == "float32" else 1e-9)
+        in_normal_form(result)
+    # l2 is in the units of the data: M = scale·M' where l2 = scale^{2 − 2/3}·l2'.
+    l2 = {s: 5 * s ** (4 / 3) for s in (1.0, scale)}
+    fits = [
+        cp.als((x * s).astype(dtype), 2, key=KEY, l2=l2[s], tol=0, max_iters=30).fit for s in l2
+    ]
+    assert_allclose(fits[0], fits[1], atol=1e-4)
+    assert abs(fits[0] - at_one.fit) > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 4, 1), (1, 1), (2,) * 7, (3, 1, 2, 1, 3)], ids=str)
+@pytest.mark.parametrize("rank", [1, 9])
+def test_any_shape_and_rank_above_every_dimension(shape, rank):
+    x = low_rank(shape, 1)
+    for options in ({}, {"entry_weights": np.ones(shape)}):
+        result = cp.als(x, rank, key=KEY, **options)
+        assert result.relative_error < 1e-5
+        in_normal_form(result)
+
+
+@pytest.mark.parametrize("options", [{}, {"entry_weights": 1}, {"nonnegative": True}, {"l2": 1e-3}])
+@pytest.mark.parametrize("case", ["ones", "zeros", "constant slices", "identical columns"])
+def test_hostile_data_are_finite_and_flagged(case, options):
+    x, start = np.ones((4, 4, 4)), cp.random(KEY, (4, 4, 4), 3)
+    if case == "zeros":
+        x = 0 * x
+    if case == "constant slices":
+        x = x * np.arange(4.0)[:, None, None]
+    if case == "identical columns":
+        start = cp.CPTensor(jnp.ones(3), tuple(jnp.tile(a[:, :1], 3) for a in start.factors))
+    if "entry_weights" in options:
+        options = {"entry_weights": x * 0 + 1}
+    result = cp.als(x, 3, init=start, max_iters=50, **options)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
+    if not options or case == "zeros":
+        assert bool(result.converged)
+        assert int(result.status) == 1
+        assert "lower rank" in result.message
+    if case == "zeros":
+        assert result.relative_error == 0
+
+
+# Starts
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (70, 3, 4)], ids=str)
+def test_svd_start_spans_the_leading_singular_vectors(shape):
+    x = low_rank(shape, 2) + 1e-3 * noisy(shape)
+    state = cp.als_init(x, 2, init="svd")
+    for n in range(3):
+        U = np.linalg.svd(oracles.unfold(x, n), full_matrices=False)[0][:, :2]
+        ours = np.asarray(state.cp.factors[n])
+        assert_allclose(np.abs(np.sum(U * ours, axis=0)), 1, atol=1e-8)
+    wide = cp.als_init(x, 7, init="svd", key=KEY).cp
+    assert wide.rank == 7
+    in_normal_form(cp.als(x, 7, init="svd", key=KEY, max_iters=3))
+    assert cp.als(x, 2, init="svd").fit > 0.99
+
+
+def test_svd_start_of_a_long_mode_forms_no_long_matrix():
+    from structure import largest_array
+
+    x = np.zeros((2000, 4, 5), "float32")
+    assert largest_array(lambda x: cp.als_init(x, 2, init="svd"), x) < 2000**2 / 4
+
+
+def test_uniform_start():
+    state = cp.als_init(noisy((4, 5, 6)), 3, init="uniform", key=KEY)
+    assert all((np.asarray(a) >= 0).all() for a in state.cp.factors)
+    complex_start = cp.als_init(noisy((4, 5)) + 0j, 2, init="uniform", key=KEY)
+    assert all((a.imag > 0).any() for a in complex_start.cp.factors)
+
+
+def test_restarts_return_the_best_start():
+    x = noisy((4, 5, 6))
+    options = {"tol": 0, "max_iters": 4}
+    best = cp.als(x, 3, key=KEY, restarts=5, **options)
+    keys = jax.random.split(KEY, 5)
+    fits = [float(cp.als(x, 3, key=k, **options).fit) for k in keys]
+    assert_allclose(best.fit, max(fits), atol=1e-12)
+    again = cp.als(x, 3, key=KEY, restarts=5, **options)
+    assert np.array_equal(best.cp.weights, again.cp.weights)
+    driven = cp.als(x, 3, key=KEY, restarts=5, callback=lambda state: None, **options)
+    assert_allclose(driven.fit, best.fit, atol=1e-12)
+
+
+# Stepping, driving, transforms
+
+
+@pytest.mark.parametrize("options", [{}, {"entry_weights": True, "l2": 0.1, "nonnegative": [0]}])
+def test_stepping_is_the_same_fit(options):
+    x = noisy((4, 5, 6))
+    if "entry_weights" in options:
+        options = options | {"entry_weights": np.random.default_rng(0).uniform(size=x.shape)}
+    result = cp.als(x, 2, key=KEY, tol=0, max_iters=6, **options)
+    l2 = options.pop("l2", 0.0)
+    state = cp.als_init(x, 2, key=KEY, **options)
+    state = jax.jit(
+        lambda state: jax.lax.fori_loop(
+            0, 6, lambda _, s: cp.als_step(x, s, l2=l2, **options), state
+        )
+    )(state)
+    assert int(state.iteration) == 6
+    assert_allclose(state.cp.full(), result.cp.full(), atol=1e-10)
+    assert_allclose(state.fit, result.fit, atol=1e-7)
+
+
+def test_fixed_factors_stay_through_steps():
+    x, start = noisy((4, 5, 6)), cp.random(KEY, (4, 5, 6), 2)
+    state = cp.als_init(x, 2, init=start, fixed_modes=1)
+    state = cp.als_step(x, cp.als_step(x, state, fixed_modes=1), fixed_modes=1)
+    assert np.array_equal(state.cp.factors[1], start.factors[1])
+
+
+def test_a_result_resumes():
+    x = noisy((4, 5, 6))
+    whole = cp.als(x, 2, key=KEY, tol=0, max_iters=20)
+    half = cp.als(x, 2, key=KEY, tol=0, max_iters=10)
+    rest = cp.als(x, 2, init=half.cp, tol=0, max_iters=10)
+    assert_allclose(rest.cp.full(), whole.cp.full(), atol=1e-9)
+
+
+def test_progress_and_callback_see_every_sweep(capsys):
+    x, seen = noisy((4, 5, 6)), []
+    driven = cp.als(x, 2, key=KEY, tol=1e-4, progress=True, callback=seen.append)
+    plain = cp.als(x, 2, key=KEY, tol=1e-4)
+    assert int(driven.iterations) == int(plain.iterations) == len(seen)
+    assert_allclose(driven.history, plain.history, atol=1e-12)
+    assert_allclose(driven.cp.full(), plain.cp.full(), atol=1e-10)
+    assert isinstance(seen[-1], cp.ALSState)
+    assert "fit 0." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("option", [{"progress": True}, {"callback": print}], ids=str)
+def test_progress_under_a_transform_is_an_error(transform, option):
+    fit = lambda x: cp.als(x, 1, key=KEY, **option).fit  # noqa: E731
+    with pytest.raises(ValueError, match="cp.als: progress and callback work outside jit, vmap"):
+        transform(fit)(np.ones((2, 2, 3)))
+
+
+def test_interrupting_returns_the_best_so_far():
+    x = noisy((4, 5, 6))
+
+    def interrupt(state):
+        if int(state.iteration) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = cp.als(x, 2, key=KEY, tol=0, max_iters=50, callback=interrupt)
+    assert int(result.status) == 3
+    assert "resume with init=result.cp" in result.message
+    assert int(result.iterations) in (3, 4)
+    assert_allclose(
+        result.fit, cp.als(x, 2, key=KEY, tol=0, max_iters=int(result.iterations)).fit, atol=1e-9
+    )
+    assert result.history.shape == (50,)
+
+
+def test_bad_data_under_jit_are_flagged():
+    fit = jax.jit(lambda x, w: cp.als(x, 2, key=KEY, entry_weights=w, max_iters=5))
+    x, w = noisy((4, 5, 6)), np.ones((4, 5, 6))
+    for bad_x, bad_w, status, word in (
+        (x + np.nan, w, 5, "NaN"),
+        (np.where(x > 0, np.inf, x), w, 5, "inf"),
+        (x, -w, 6, "nonnegative"),
+        (x, np.nan * w, 6, "finite"),
+    ):
+        result = fit(bad_x, bad_w)
+        assert (int(result.status), int(result.iterations)) == (status, 0)
+        assert not result.converged
+        assert word in result.message
+        assert all(np.isfinite(a).all() for a in result.cp.factors)
+
+
+def test_vmap_over_everything_equals_the_loop():
+    shape, lanes = (3, 4, 5), 3
+    x = jnp.stack([noisy(shape, seed=k) for k in range(lanes)])
+    keys = jax.random.split(KEY, lanes)
+    w = jnp.asarray(np.random.default_rng(0).uniform(size=(lanes, *shape)))
+    l2, tol = jnp.asarray([0.0, 0.1, 1.0]), jnp.asarray([1e-2, 1e-4, 1e-6])
+
+    def fit(x, key, w, l2, tol):
+        result = cp.als(x, 2, key=key, entry_weights=w, l2=l2, tol=tol, max_iters=80)
+        return result.cp.full(), result.iterations, result.history
+
+    arguments = (x, keys, w, l2, tol)
+    for axes in ((0, 0, 0, 0, 0), (None, 0, None, None, None), (None, None, 0, 0, 0)):
+        given = [a if n == 0 else a[0] for a, n in zip(arguments, axes, strict=True)]
+        batch = jax.jit(jax.vmap(fit, axes))(*given)
+        for k in range(lanes):
+            one = fit(*(a[k] if n == 0 else a for a, n in zip(given, axes, strict=True)))
+            assert int(batch[1][k]) == int(one[1])
+            assert_allclose(batch[0][k], one[0], atol=1e-8)
+            assert_allclose(batch[2][k], one[2], atol=1e-9)
+    assert len(set(jax.jit(jax.vmap(fit))(*arguments)[1].tolist())) == lanes
+
+
+def test_il2_with_its_missing_entries_is_fitted():
+    x = np.asarray(jkr.datasets.il2_response().tensor)
+    result = cp.als(x, 3, key=KEY, entry_weights=~np.isnan(x), max_iters=200)
+    assert_allclose(result.relative_error, error_of(x, result, ~np.isnan(x)), atol=1e-6)
+    assert result.fit > 0.7
