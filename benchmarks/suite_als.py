@@ -4,6 +4,8 @@ Marginal time of a sweep: that of 3k sweeps less that of k, over 2k. The whole c
 sweeps, with its start, its checks and its exact residual, against 20 marginal sweeps.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,8 +59,12 @@ def sweeps_by(peer, x, start, n):
         from tensorly.decomposition import parafac
 
         array = np.asarray(x)
-        init = lambda: CPTensor((np.array(weights), [np.array(a) for a in factors]))  # noqa: E731
-        return lambda: parafac(array, start.rank, n_iter_max=n, init=init(), tol=0)
+
+        def fit():
+            init: Any = CPTensor((np.array(weights), [np.array(a) for a in factors]))
+            return parafac(array, start.rank, n_iter_max=n, init=init, tol=0)
+
+        return fit
     import pyttb
 
     # pyttb computes in float64 only.

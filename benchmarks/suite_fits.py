@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +29,13 @@ def rows(compare, repeats):
                 return jkr.cp.als(x, rank, init=start, tol=0, max_iters=sweeps)
 
             batch = jax.jit(jax.vmap(fit))
-            calls = {"jkr": lambda batch=batch, args=(tensors, starts): batch(*args)}
+            calls: dict[str, Any] = {"jkr": partial(batch, tensors, starts)}
             if "tensorly" in compare:
                 one = [
                     sweeps_by("tensorly", x, start, sweeps)
                     for x, start in zip(tensors, _each(starts, count), strict=True)
                 ]
-                calls["tensorly"] = lambda one=one: [call() for call in one]
+                calls["tensorly"] = partial(_all, one)
             t = race(calls, max(3, repeats // 2))
         gain = times(t["tensorly"] / t["jkr"]) if "tensorly" in t else "–"
         what = f"{count} fits of 20³, R={rank}, {sweeps} sweeps, {dtype}"
@@ -42,6 +43,10 @@ def rows(compare, repeats):
     for sweeps in (10, 100):
         seconds = np.median([_first_call(sweeps) for _ in range(3)])
         yield f"first call, 20×21×22, R=3, {sweeps} sweeps", ms(1e3 * seconds), "–", "–"
+
+
+def _all(calls):
+    return [call() for call in calls]
 
 
 def _each(stacked, count):

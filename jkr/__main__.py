@@ -21,7 +21,7 @@ import jkr
 from jkr import cp, datasets
 from jkr.cp._result import NOT_FINITE
 
-_CHUNK = 10  # sweeps between two progress lines
+_EVERY = 10  # sweeps between two progress lines
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     fit.add_argument("--plot", type=Path, help="write a figure of the factors to this file")
     for command in (demo, fit):
         command.add_argument("--seed", type=int, default=1, help="of the random start")
+        command.add_argument("--restarts", type=int, default=1, help="the best of so many starts")
+        command.add_argument("--nonnegative", action="store_true", help="factors at least 0")
         command.add_argument("--tol", type=float, default=1e-6, help="smallest change of fit")
         command.add_argument("--max-iters", type=int, default=500, help="largest sweep count")
     options = parser.parse_args(arguments)
@@ -87,7 +89,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _read(path: Path, name: str | None) -> np.ndarray:
-    """The tensor in an .npy or .npz file, without pickle, numeric and without NaN."""
+    """The tensor in an .npy or .npz file, without pickle, numeric; NaN marks what is missing."""
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     try:
@@ -100,11 +102,8 @@ def _read(path: Path, name: str | None) -> np.ndarray:
         raise ValueError(f"{path} holds one array without a name: leave out --array")
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{path} holds {array.dtype} entries, and a tensor of numbers is needed")
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"{path} holds NaN or inf, and this version fits complete tensors only: "
-            f"fill or cut out the missing entries first"
-        )
+    if np.isinf(array).any() or np.isnan(array).all():
+        raise ValueError(f"{path} holds inf, or nothing but NaN (NaN marks a missing entry)")
     return array
 
 
@@ -118,30 +117,39 @@ def _pick(archive: Any, name: str | None) -> np.ndarray:
 
 
 def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
-    """Fit in chunks of sweeps, each going on from the last, with a progress line between.
-
-    The start of a chunk is the end of the one before, so the sweeps are those of one call; only
-    the change of fit is not compared across a border.
-    """
+    """Fit with a progress line; NaN entries are missing, and Ctrl-C keeps what there is."""
     if options.max_iters < 1:
         raise ValueError(f"--max-iters needs to be at least 1, got {options.max_iters}")
-    start: dict[str, Any] = {"key": jax.random.key(options.seed)}
-    done, shown = 0, sys.stderr.isatty()
     print(f"shape {tensor.shape}, rank {options.rank}")
-    while True:
-        chunk = min(_CHUNK, options.max_iters - done)
-        result = cp.als(tensor, options.rank, tol=options.tol, max_iters=chunk, **start)
-        done += int(result.iterations)
-        line = f"{done:5d} sweeps   fit {float(result.fit):.6f}"
-        print(f"\r{line}", end="", file=sys.stderr, flush=True) if shown else print(line)
-        if bool(result.converged) or int(result.status) == NOT_FINITE or done >= options.max_iters:
-            break
-        start = {"init": result.cp}
+    observed = ~np.isnan(tensor)
+    if not observed.all():
+        missing = tensor.size - int(observed.sum())
+        print(f"{missing} of {tensor.size} entries are missing (NaN)")
+    shown = sys.stderr.isatty()
+
+    def report(state: cp.ALSState) -> None:
+        sweeps = int(state.iteration)
+        if sweeps % _EVERY == 0:
+            line = f"{sweeps:5d} sweeps   fit {float(state.fit):.6f}"
+            print(f"\r{line}", end="", file=sys.stderr, flush=True) if shown else print(line)
+
+    result = cp.als(
+        tensor,
+        options.rank,
+        key=jax.random.key(options.seed),
+        entry_weights=None if observed.all() else observed,
+        nonnegative=options.nonnegative,
+        restarts=options.restarts,
+        tol=options.tol,
+        max_iters=options.max_iters,
+        callback=report,
+    )
     if shown:
         print(file=sys.stderr)
     if int(result.status) == NOT_FINITE:
         raise ValueError(result.message)
-    print(f"{result.message}\nfit {float(result.fit):.6f} after {done} sweeps\n")
+    sweeps = int(result.iterations)
+    print(f"{result.message}\nfit {float(result.fit):.6f} after {sweeps} sweeps\n")
     return result
 
 

@@ -1,9 +1,11 @@
 """The command line: what it prints and writes, one line and exit status 1 for bad input."""
 
+import jax
 import numpy as np
 import oracles
 import pytest
 
+from jkr import cp
 from jkr.__main__ import main
 
 
@@ -40,18 +42,27 @@ def test_fit_writes_factors_that_rebuild_the_tensor(tensor, capsys, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["factors.npz", "p.png", "x.npy"]
 
 
-def test_fit_in_chunks_is_one_fit(tensor, capsys):
+def test_fit_is_that_of_the_library(tensor, capsys):
     np.save("x.npy", tensor + np.random.default_rng(1).standard_normal(tensor.shape))
-    main(["fit", "x.npy", "--rank", "2", "--tol", "0", "--max-iters", "25", "--out", "a.npz"])
-    assert "   25 sweeps" in capsys.readouterr().out
-    import jax
-
-    from jkr import cp
-
-    x = np.load("x.npy")
-    once = cp.als(x, 2, key=jax.random.key(1), tol=0, max_iters=25)
+    options = ["--restarts", "2", "--nonnegative", "--tol", "0", "--max-iters", "25"]
+    main(["fit", "x.npy", "--rank", "2", *options, "--out", "a.npz"])
+    assert "   20 sweeps" in capsys.readouterr().out
+    key, x = jax.random.key(1), np.load("x.npy")
+    once = cp.als(x, 2, key=key, restarts=2, nonnegative=True, tol=0, max_iters=25)
     with np.load("a.npz") as saved:
         np.testing.assert_allclose(saved["fit"], once.fit, atol=1e-6)
+        assert (saved["factor_0"] >= 0).all()
+
+
+def test_nan_is_missing(tensor, capsys):
+    holes = np.where(np.random.default_rng(0).uniform(size=tensor.shape) < 0.2, np.nan, tensor)
+    np.save("x.npy", holes)
+    main(["fit", "x.npy", "--rank", "2", "--out", "a.npz", "--tol", "1e-12"])
+    missing = int(np.isnan(holes).sum())
+    assert f"{missing} of 120 entries are missing (NaN)" in capsys.readouterr().out
+    with np.load("a.npz") as saved:
+        factors = [saved[f"factor_{n}"] for n in range(3)]
+        np.testing.assert_allclose(oracles.full(saved["weights"], factors), tensor, atol=1e-3)
 
 
 def test_fit_picks_an_array_by_name(tensor, capsys):
@@ -74,7 +85,8 @@ BAD = [
     (lambda: [save("x.npy", np.ones(3)), "--rank", "1"], "needs order 2 or more, got shape (3,)"),
     (lambda: [save("x.npy", np.array(["a"])), "--rank", "1"], "a tensor of numbers is needed"),
     (lambda: [save("x.npy", np.array([{}])), "--rank", "1"], "could not be read"),
-    (lambda: [save("x.npy", np.full((2, 2), np.nan)), "--rank", "1"], "holds NaN or inf"),
+    (lambda: [save("x.npy", np.full((2, 2), np.nan)), "--rank", "1"], "nothing but NaN"),
+    (lambda: [save("x.npy", np.full((2, 2), np.inf)), "--rank", "1"], "x.npy holds inf"),
     (
         lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--max-iters", "0"],
         "--max-iters needs to be at least 1",

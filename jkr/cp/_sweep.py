@@ -164,7 +164,7 @@ def sweep(data: Data, state: Inner, options: Options) -> Inner:
     weights, factors, grams = state.weights, list(state.factors), list(state.grams)
     group_of = {n: group for group in groups(x.shape) for n in group.modes}
     y = G = solution = jnp.zeros(())
-    for group, modes in groupby(options.free, key=group_of.get):
+    for group, modes in groupby(options.free, key=group_of.__getitem__):
         conjugate, pairs = _operands(factors, w)
         pass_x = group.contract(x, conjugate, precision=options.precision)
         pass_w = w if w is None else group.contract(w, pairs, precision=options.precision)
