@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike, DTypeLike
@@ -165,10 +166,12 @@ def mode(name: str, mode: int, order: int) -> int:
 
 def modes(name: str, what: str, value: Any, order: int) -> tuple[int, ...]:
     """Modes named by a boolean (all or none), an int or several; sorted, each once."""
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return tuple(range(order)) if value else ()
     several = value if isinstance(value, list | tuple | set | frozenset | range) else (value,)
     try:
+        if any(isinstance(m, bool | np.bool_) for m in several):
+            raise ValueError("booleans are no modes")
         named = {mode(name, m, order) for m in several}
     except ValueError as error:
         raise ValueError(f"{name}: {what} needs modes of the tensor, got {value!r}") from error
@@ -251,7 +254,7 @@ def right_hand_side(name: str, what: str, x: ArrayLike, rows: int) -> tuple[Arra
 
 def scalar(name: str, what: str, x: ArrayLike) -> Array:
     """A real scalar."""
-    y = real(name, what, array(name, x, "a scalar"))
+    y = real(name, what, array(name, x, f"{what} to be a scalar"))
     if y.shape:
         raise ValueError(f"{name}: {what} needs to be a scalar, got shape {y.shape}")
     return y

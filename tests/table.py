@@ -43,7 +43,8 @@ def two_models(w, a, b, v, c, d):
 
 def congruence_reference(one, other):
     pairs = zip(one.factors, other.factors, strict=True)
-    unit = lambda a: a / jnp.sqrt(jnp.sum(jnp.abs(a) ** 2, axis=0))  # noqa: E731
+    norms = lambda a: jnp.sqrt(jnp.sum(jnp.abs(a) ** 2, axis=0, keepdims=True))  # noqa: E731
+    unit = lambda a: a / norms(a).astype(a.dtype)  # noqa: E731
     cosines = [jnp.einsum("ir,is->rs", unit(a).conj(), unit(b)) for a, b in pairs]
     return cosines[0] * cosines[1]
 

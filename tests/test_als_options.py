@@ -197,6 +197,71 @@ def test_l2_is_stationary_in_the_units_of_the_data(fixed):
     assert result.fit < cp.als(x, 2, init=start, fixed_modes=fixed, tol=0, max_iters=500).fit
 
 
+def test_a_tiny_penalty_changes_next_to_nothing():
+    truth = cp.random(jax.random.key(5), (4, 5, 6), 3)
+    x = cp.CPTensor(truth.weights, tuple(map(jnp.abs, truth.factors))).full()
+    x = x - x.mean()
+    for nonnegative in (True, False):
+        options = {"key": jax.random.key(1), "nonnegative": nonnegative, "tol": 1e-9}
+        without = cp.als(x, 3, **options)
+        for l2 in (1e-30, 1e-7):
+            assert_allclose(cp.als(x, 3, l2=l2, **options).fit, without.fit, atol=2e-3)
+    nothing = cp.CPTensor(jnp.zeros(3), truth.factors)
+    assert cp.als(truth.full(), 3, init=nothing, l2=1e-12).fit > 0.99
+
+
+def test_weights_of_a_start_go_where_signs_may_be_negative():
+    truth = cp.random(KEY, (4, 5, 6), 2)
+    start = cp.CPTensor(-jnp.ones(2), (*truth.factors[:2], jnp.abs(truth.factors[2])))
+    state = cp.als_init(start.full(), 2, init=start, nonnegative=[2])
+    assert_allclose(state.cp.full(), start.full(), atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"nonnegative": True}, {"l2": 1e-3}], ids=str)
+def test_a_huge_start_is_only_a_start(options):
+    x = noisy((4, 5, 6)).astype("float32")
+    start = jax.tree.map(
+        lambda a: (1e15 * jnp.abs(a)).astype("float32"), cp.random(KEY, x.shape, 2)
+    )
+    result = cp.als(x, 2, init=start, max_iters=300, **options)
+    assert int(result.status) in (0, 2)
+    in_normal_form(result)
+
+
+def test_weights_beyond_half_precision_are_flagged():
+    result = cp.als(jnp.full((20, 20, 20), 900, "float16"), 1, key=KEY)
+    assert int(result.status) == 4
+    assert "float16" in result.message
+
+
+def test_derivative_by_entry_weights_where_nan_is_under_a_zero():
+    x, w = noisy((4, 5, 6)), np.random.default_rng(0).uniform(size=(4, 5, 6))
+    w[0, 0, 0], x[0, 0, 0] = 0, np.nan
+    state = cp.als_init(x, 2, key=KEY, entry_weights=w)
+    gradient = jax.grad(lambda w: cp.als_step(x, state, entry_weights=w).fit)(jnp.asarray(w))
+    assert np.isfinite(gradient).all()
+
+
+def test_interrupting_between_sweeps_keeps_the_restarts_done(monkeypatch):
+    from jkr.cp import _program
+
+    x, first, calls = noisy((4, 5, 6)), _program.first, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return first(*args)
+
+    monkeypatch.setattr(_program, "first", interrupted)
+    options = {"tol": 0, "max_iters": 3, "callback": lambda state: None}
+    result = cp.als(x, 2, key=KEY, restarts=3, **options)
+    assert int(result.status) == 3
+    calls.append(None)
+    alone = cp.als(x, 2, key=jax.random.split(KEY, 3)[0], **options)
+    assert_allclose(result.fit, alone.fit, atol=1e-12)
+
+
 # Scale
 
 
@@ -211,6 +276,9 @@ def test_any_scale_fits_as_well(dtype, scale):
         result = cp.als((x * scale).astype(dtype), 2, key=KEY, tol=0, max_iters=30, **options)
         assert_allclose(result.fit, at_one.fit, atol=1e-4 if dtype == "float32" else 1e-9)
         in_normal_form(result)
+    extreme = {"float64": 1e-290, "float32": 1e-31}[dtype]
+    exact = low_rank((4, 5, 6), 1).astype(dtype)
+    assert cp.als((exact * extreme).astype(dtype), 1, key=KEY).fit > 0.99
     # l2 is in the units of the data: M = scale·M' where l2 = scale^{2 − 2/3}·l2'.
     l2 = {s: 5 * s ** (4 / 3) for s in (1.0, scale)}
     fits = [

@@ -311,11 +311,11 @@ ERRORS = [
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(2, 3) - 1),
-        "cp.als: entry_weights need to be finite and nonnegative",
+        "cp.als: entry_weights need to be finite, nonnegative and not all zero",
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(2, 3) + jnp.inf),
-        "cp.als: entry_weights need to be finite and nonnegative",
+        "cp.als: entry_weights need to be finite, nonnegative and not all zero",
     ),
     (
         lambda: cp.als(z(2, 3) + jnp.nan, 1, key=KEY),
@@ -348,6 +348,30 @@ ERRORS = [
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, l2=z(2)),
         "cp.als: l2 needs to be a scalar, got shape (2,)",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, l2=-1),
+        "cp.als: l2 needs to be finite and nonnegative, got -1.0",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(2, 3)),
+        "cp.als: entry_weights need to be finite, nonnegative and not all zero",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, nonnegative=[False, True]),
+        "cp.als: nonnegative needs modes of the tensor, got [False, True]",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, callback=3),
+        "cp.als: callback needs to be callable, got 3",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, tol="tiny"),
+        "cp.als: needs tol to be a scalar, got str",
+    ),
+    (
+        lambda: cp.als_step(z(2, 3), model(2, 3)),
+        "cp.als_step: state needs to be an ALSState, got CPTensor",
     ),
     (
         lambda: cp.als_step(z(2, 4), cp.als_init(z(2, 3), 1, key=KEY)),

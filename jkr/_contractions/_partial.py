@@ -52,10 +52,9 @@ def plain_right_product(k: Array, x: Array, precision: Precision) -> Array:
     """The product of `right`, without its rule."""
     s = k.ndim - 1
     if k.shape[0] * x.size <= _TINY:
-        rows = prod(x.shape[:s])
-        wide = x.astype(accumulator(x.dtype)).reshape(1, rows, -1)
-        y = jnp.sum(k.astype(wide.dtype).reshape(k.shape[0], rows, 1) * wide, axis=1)
-        return y.reshape(k.shape[0], *x.shape[s:])
+        wide = x.astype(accumulator(x.dtype))
+        along = k.astype(wide.dtype).reshape(k.shape + (1,) * (x.ndim - s))
+        return jnp.sum(along * wide[None], axis=tuple(range(1, s + 1)))
     return _dot(k, x, (tuple(range(1, s + 1)), tuple(range(s))), precision)
 
 

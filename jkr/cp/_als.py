@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jkr import _check
 from jkr._contractions._partial import Precision
@@ -68,7 +69,8 @@ def als(
         restarts: number of random starts, fitted side by side; the best fit is returned. Start k
             is that of `key=jax.random.split(key, restarts)[k]`.
         tol: stop when the fit changes by less than this in a sweep, strictly: `tol=0` runs
-            exactly max_iters sweeps.
+            exactly max_iters sweeps. The change is that of `CPResult.history`, which in float32
+            does not resolve relative errors below 1e-3.
         max_iters: largest number of sweeps.
         precision: of the products with the tensor, as in `jax.lax.dot_general`.
         progress: show a bar (tqdm). With it or a callback, sweeps are driven from Python, and
@@ -80,11 +82,11 @@ def als(
 
     Raises:
         ValueError: a tensor of order below 2 or with an empty mode, rank, restarts or max_iters
-            below 1, a random start without a key, an init of another shape or rank, entry weights
-            of another shape; outside `jit`, NaN or inf in observed data and entry weights that are
-            negative or not finite (inside, `status` says so); nonnegative factors of a complex
-            tensor; fixed modes without a CPTensor, or no free mode; progress or callback under a
-            transform.
+            below 1, a negative l2, a random start without a key, an init of another shape or rank,
+            entry weights of another shape; nonnegative factors of a complex tensor; fixed modes
+            without a CPTensor, or no free mode; progress or callback under a transform. Outside
+            `jit`, NaN or inf in observed data, and entry weights that are negative, not finite or
+            all zero (inside, `status` says so).
 
     Example:
         >>> import jax, jkr
@@ -106,9 +108,11 @@ def als(
     kind, given, key = checked_start(name, init, key, x, rank, restarts)
     _check_fixed(name, kind, options, x.ndim)
     real = jnp.zeros((), accumulator(x.dtype)).real.dtype
-    l2, tol = (_check.scalar(name, n, v).astype(real) for n, v in (("l2", l2), ("tol", tol)))
+    l2, tol = _penalty(name, l2, real), _check.scalar(name, "tol", tol).astype(real)
     static = kind, rank, restarts, max_iters, options
     if progress or callback is not None:
+        if not (callback is None or callable(callback)):
+            raise ValueError(f"{name}: callback needs to be callable, got {callback!r}")
         _refuse_tracers(name, (x, w, given, key, l2, tol))
         show = {"progress": progress, "callback": callback}
         result = _program.driven(x, w, given, key, l2, tol, *static, show)
@@ -191,14 +195,22 @@ def als_step(
         ValueError: as in `als`.
 
     Example:
-        See `als_init`.
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> start = jkr.cp.als_init(x, 2, key=jax.random.key(1))
+        >>> sweep = lambda state, _: (jkr.cp.als_step(x, state),) * 2
+        >>> last, every = jax.lax.scan(sweep, start, length=5)
+        >>> every.fit.shape
+        (5,)
     """
     name = "cp.als_step"
     x, w, options = _arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
+    if not isinstance(state, ALSState):
+        raise ValueError(f"{name}: state needs to be an ALSState, got {type(state).__name__}")
     _check.factors(name, state.cp.factors, x.shape)
-    l2 = _check.scalar(name, "l2", l2).astype(state.fit.dtype)
+    l2 = _penalty(name, l2, state.fit.dtype)
     data = _program.prepare(x, w, l2, options, state)
-    return _program.step(data, state, options)
+    return _program.step(data, state, options=options)
 
 
 def _arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision):
@@ -217,6 +229,13 @@ def _arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
     return x, w, Options(positive, free, precision)
 
 
+def _penalty(name: str, l2: ArrayLike, dtype: DTypeLike) -> Array:
+    value = _check.scalar(name, "l2", l2)
+    if not isinstance(value, Tracer) and not 0 <= float(value) < float("inf"):
+        raise ValueError(f"{name}: l2 needs to be finite and nonnegative, got {float(value)}")
+    return value.astype(dtype)
+
+
 def _check_fixed(name: str, kind: str, options: Options, order: int) -> None:
     if kind != "given" and len(options.free) < order:
         raise ValueError(f"{name}: fixed_modes need init to be a CPTensor that holds their factors")
@@ -231,6 +250,6 @@ def _refuse_tracers(name: str, arguments: Any) -> None:
 
 def _refuse_bad_data(name: str, status: Array) -> None:
     if not isinstance(status, Tracer):
-        worst = int(jnp.max(status))
+        worst = int(np.max(status))
         if worst in (BAD_DATA, BAD_WEIGHTS):
             raise ValueError(f"{name}: {MESSAGES[worst]}")

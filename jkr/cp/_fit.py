@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jkr.cp._result import CPResult
+
 Step = Callable[[Any], Any]
 
 
@@ -92,8 +94,7 @@ def _bar(total: int, title: str) -> Any:
     return tqdm(total=total, desc=title, unit="sweep")
 
 
-def best(several: Any) -> Any:
-    """Of several (state, …), stacked in front, the one whose state has the highest fit."""
-    fits = several[0].fit
-    k = jnp.argmax(jnp.where(jnp.isfinite(fits), fits, -jnp.inf))
-    return jax.tree.map(lambda a: a[k], several)
+def best(results: CPResult) -> CPResult:
+    """Of several results, stacked in front, the one with the highest fit."""
+    k = jnp.argmax(jnp.where(jnp.isfinite(results.fit), results.fit, -jnp.inf))
+    return jax.tree.map(lambda a: a[k], results)

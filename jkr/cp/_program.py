@@ -49,21 +49,26 @@ def _begin(x, w, given, key, kind, rank, options) -> tuple[ALSState, Array]:
         )
         cp = CPTensor(sizes, tuple(units))
     else:
-        cp = _absorbed(jax.tree.map(lambda a: a.astype(x.dtype), given), options)
+        given = jax.tree.map(lambda a: a.astype(x.dtype), given)
+        cp = _absorbed(given, norm * scale, options)
     fit = jnp.where(status == _result.CONVERGED, -jnp.inf, jnp.nan).astype(norm.dtype)
     start = ALSState(cp, fit, jnp.full_like(fit, jnp.inf), jnp.zeros((), int), scale, norm)
     return start, status
 
 
-def _absorbed(given: CPTensor, options: Options) -> CPTensor:
-    """A given start with unit columns and nonnegative weights, fixed factors as they are."""
-    total, factors = jnp.ones_like(given.weights), list(given.factors)
+def _absorbed(given: CPTensor, size: Array, options: Options) -> CPTensor:
+    """A given start with unit columns and nonnegative weights, fixed factors as they are.
+
+    Weights above a million times the size of the data say no more than that they are large.
+    """
+    total, factors = jnp.ones_like(given.weights.real), list(given.factors)
+    signed = [n for n in options.free if n not in options.nonnegative] or options.free
     for n in options.free:
-        a = factors[n]
-        a = a * given.weights[None, :] if n == options.free[-1] else a
+        a = factors[n] * given.weights[None, :] if n == signed[-1] else factors[n]
         norms, factors[n] = unit_columns(jnp.maximum(a, 0) if n in options.nonnegative else a, a)
-        total = total * norms
-    return CPTensor(total, tuple(factors))
+        total = total * norms.real
+    most = 1e6 * jnp.where(size > 0, size, 1)
+    return CPTensor(jnp.minimum(total, most).astype(given.weights.dtype), tuple(factors))
 
 
 def _finished(x, wide, w, state, history, tol, status, options) -> CPResult:
@@ -79,10 +84,12 @@ def _finished(x, wide, w, state, history, tol, status, options) -> CPResult:
     dependent = vanished | is_singular(hadamard(*grams), eps**0.5)
     ended = jnp.where(dependent, _result.DEPENDENT, _result.CONVERGED)
     ended = jnp.where(converged, ended, _result.MAX_ITERS)
-    broken = jnp.isnan(state.fit) | ~jnp.isfinite(fit)
+    rounded = jax.tree.map(lambda a: a.astype(x.dtype), state.cp)
+    finite = jnp.stack([jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(rounded)])
+    broken = jnp.isnan(state.fit) | ~jnp.isfinite(fit) | ~jnp.all(finite)
     ended = jnp.where(broken, _result.NOT_FINITE, ended)
     return CPResult(
-        cp=jax.tree.map(lambda a: a.astype(x.dtype), state.cp),
+        cp=rounded,
         fit=fit,
         relative_error=relative_error,
         iterations=state.iteration,
@@ -104,18 +111,17 @@ def _widened(x: Array, w: Array | None) -> tuple[Array, Array | None]:
 def fit(x, w, given, key, l2, tol, kind, rank, restarts, max_iters, options) -> CPResult:
     wide, wide_w = _widened(x, w)
 
-    def fitted(key: Array | None) -> tuple[ALSState, Array, Array]:
+    def fitted(key: Array | None) -> CPResult:
         state, status = _begin(wide, wide_w, given, key, kind, rank, options)
         data = prepared(wide, wide_w, l2, state, options)
         one_sweep = partial(sweep, data, options=options)
         last, history = run(one_sweep, inner(state, options), tol, max_iters)
-        return outer(last, state, options), history, status
+        last = outer(last, state, options)
+        return _finished(x, wide, wide_w, last, history, tol, status, options)
 
     if restarts == 1:
-        state, history, status = fitted(key)
-    else:
-        state, history, status = best(jax.vmap(fitted)(jax.random.split(key, restarts)))
-    return _finished(x, wide, wide_w, state, history, tol, status, options)
+        return fitted(key)
+    return best(jax.vmap(fitted)(jax.random.split(key, restarts)))
 
 
 @partial(jax.jit, static_argnums=(4, 5, 6))
@@ -128,7 +134,7 @@ def prepare(x, w, l2, options, state) -> Data:
     return prepared(*_widened(x, w), l2, state, options)
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(jax.jit, static_argnames="options")
 def step(data, state, options) -> ALSState:
     return outer(sweep(data, inner(state, options), options), state, options)
 
@@ -139,23 +145,24 @@ def finish(x, w, state, history, tol, status, options) -> CPResult:
 
 
 def driven(x, w, given, key, l2, tol, kind, rank, restarts, max_iters, options, show) -> CPResult:
-    """`fit` from Python, restarts one after the other."""
+    """`fit` from Python, restarts one after the other; Ctrl-C keeps what there is."""
     keys = [key] if restarts == 1 else list(jax.random.split(key, restarts))
     results, interrupted = [], False
     for k, key in enumerate(keys):
-        state, status = first(x, w, given, key, kind, rank, options)
-        data = prepare(x, w, l2, options, state)
-        state, history, interrupted = drive(
-            lambda state, data=data: step(data, state, options),
-            state,
-            tol,
-            max_iters,
-            title="ALS" if restarts == 1 else f"ALS, start {k + 1} of {restarts}",
-            **show,
-        )
-        status = jnp.maximum(status, _result.INTERRUPTED) if interrupted else status
-        results.append(finish(x, w, state, history, tol, status, options))
+        title = "ALS" if restarts == 1 else f"ALS, start {k + 1} of {restarts}"
+        try:
+            state, status = first(x, w, given, key, kind, rank, options)
+            sweep_once = partial(step, prepare(x, w, l2, options, state), options=options)
+            state, history, interrupted = drive(
+                sweep_once, state, tol, max_iters, title=title, **show
+            )
+            results.append(finish(x, w, state, history, tol, status, options))
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            interrupted = True
         if interrupted:
             break
-    winner = max(results, key=lambda result: float(jnp.nan_to_num(result.fit, nan=-jnp.inf)))
-    return winner._replace(status=results[-1].status) if interrupted else winner
+    winner = best(jax.tree.map(lambda *leaves: jnp.stack(leaves), *results))
+    status = jnp.maximum(winner.status, _result.INTERRUPTED) if interrupted else winner.status
+    return winner._replace(status=status)

@@ -26,10 +26,11 @@ MESSAGES = {
     ),
     INTERRUPTED: "interrupted: this is the best model so far; resume with init=result.cp",
     NOT_FINITE: (
-        "stopped: the fit is not finite; look for overflow in the start, entry_weights and l2"
+        "stopped: the fit, or the model in the dtype of the tensor, is not finite; look for "
+        "overflow in the start and l2, and for weights beyond float16"
     ),
     BAD_DATA: ("the tensor holds NaN or inf; mark missing entries by entry_weights=0 there"),
-    BAD_WEIGHTS: "entry_weights need to be finite and nonnegative",
+    BAD_WEIGHTS: "entry_weights need to be finite, nonnegative and not all zero",
 }
 
 
@@ -45,8 +46,8 @@ class CPResult(NamedTuple):
         iterations: number of sweeps done.
         converged: whether |Δfit| < tol stopped the fit.
         status: 0 converged; 1 converged to dependent components; 2 max_iters reached;
-            3 interrupted; 4 not finite; 5 NaN or inf in the data; 6 negative or non-finite entry
-            weights. `message` says it in words.
+            3 interrupted; 4 not finite; 5 NaN or inf in the data; 6 entry weights that are
+            negative, not finite or all zero. `message` says it in words.
         history: fit after each sweep, (max_iters,), padded with its last value. From
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not

@@ -30,6 +30,8 @@ from jkr.cp._fit import advanced
 from jkr.cp._model import CPTensor, column_norms, square_root
 from jkr.cp._nonnegative import hals
 
+_SMALL = 1e-4  # of the norm of the data
+
 
 class ALSState(NamedTuple):
     """Between two sweeps; a pytree of arrays that can be saved and resumed.
@@ -86,7 +88,7 @@ def measured(x: Array, w: Array | None) -> tuple[Array, Array, Array]:
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part)) for part in parts]))
     status = jnp.where(jnp.isfinite(largest), _result.CONVERGED, _result.BAD_DATA)
     if w is not None:
-        good = jnp.isfinite(jnp.max(w)) & (jnp.min(w) >= 0)
+        good = jnp.isfinite(jnp.max(w)) & (jnp.min(w) >= 0) & (jnp.max(w) > 0)
         status = jnp.where(good, status, _result.BAD_WEIGHTS)
     scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
     scaled = observed / scale.astype(x.dtype)
@@ -104,12 +106,15 @@ def unit_weights(w: Array) -> Array:
 def prepared(x: Array, w: Array | None, l2: Array, state: ALSState, options: Options) -> Data:
     """What every sweep reads, from the tensor, its weights and a state."""
     # T = scale·T' has factors scale^{1/F}·A', and the loss is divided by scale².
-    l2 = l2 * state.scale ** (2 / len(options.free) - 2)
+    unit = state.scale ** (2 / len(options.free) - 2)
     if w is not None:
         largest = jnp.max(w)
-        l2 = l2 / jnp.where(largest > 0, largest, 1)
+        unit = unit / jnp.where(largest > 0, largest, 1)
         w = unit_weights(w).astype(x.dtype)
-        x = jnp.where(w == 0, 0, w * x)
+        x = w * jnp.where(w == 0, 0, x)
+    # A negative penalty is none; one beyond the dtype is as good as infinite.
+    l2 = jnp.where(l2 >= 0, l2, jnp.nan)
+    l2 = jnp.where(l2 == 0, 0, jnp.minimum(l2 * unit, float(jnp.finfo(l2.dtype).max) ** 0.5))
     return Data(x, w, l2, state.scale, state.norm)
 
 
@@ -175,7 +180,7 @@ def sweep(data: Data, state: Inner, options: Options) -> Inner:
                 G = hadamard(*grams[:n], *grams[n + 1 :])
             else:
                 G = square(group.finish(pass_w, pairs, mode=n), weights.shape[0])
-            spread = _spread(weights, state.frozen, l2, options)
+            spread = _spread(weights, state.frozen, data, options)
             previous = factors[n] * weights[None, :]
             solution = _update(G, y, previous, spread, l2, nonnegative=n in options.nonnegative)
             weights, factors[n] = _renormed(solution, factors[n])
@@ -196,11 +201,15 @@ def _operands(factors: Sequence[Array], w: Array | None) -> tuple[list[Array], l
     return [a.conj() for a in factors], [] if w is None else [pair_columns(a) for a in factors]
 
 
-def _spread(weights: Array, frozen: Array, l2: Array, options: Options) -> Array:
-    """D, (R,): what the other factors bear of a component's weight; 1 without a penalty."""
+def _spread(weights: Array, frozen: Array, data: Data, options: Options) -> Array:
+    """D, (R,): what the other factors bear of a component's weight; 1 without a penalty.
+
+    Where a component vanished, nothing would ever bring it back: it is taken for a small one.
+    """
     free = len(options.free)
-    each = (weights.real / jnp.where(frozen > 0, frozen, 1)) ** (1 / free)
-    return jnp.where(l2 > 0, frozen * each ** (free - 1), 1).astype(weights.dtype)
+    alive = jnp.maximum(weights.real, _SMALL * data.norm)
+    each = (alive / jnp.where(frozen > 0, frozen, 1)) ** (1 / free)
+    return jnp.where(data.l2 > 0, frozen * each ** (free - 1), 1).astype(weights.dtype)
 
 
 def _update(
