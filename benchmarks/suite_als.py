@@ -12,7 +12,7 @@ import numpy as np
 
 import jkr
 from benchmarks.problems import bare_dots, label
-from benchmarks.timing import compiled, ms, race, samples, times
+from benchmarks.timing import compiled, ms, samples, times
 
 TITLE = "ALS, marginal time of a sweep (ms)"
 HEADER = (
@@ -73,11 +73,19 @@ def sweeps_by(peer, x, start, n):
     return lambda: pyttb.cp_als(tensor, start.rank, init=model, maxiters=n, stoptol=0, printitn=0)
 
 
-def marginal(calls, k, repeats):
-    """Milliseconds of a sweep, of contestants given as pairs of calls of k and of 3k sweeps."""
+def marginal(calls, k, others, repeats):
+    """Milliseconds of a sweep, and of other calls, all taken in turn.
+
+    Args:
+        calls: contestants, each a pair of calls, of k and of 3k sweeps.
+        k: number of sweeps.
+        others: calls to be timed whole.
+        repeats: number of turns.
+    """
     pairs = {(name, part): pair[part] for name, pair in calls.items() for part in (0, 1)}
-    t = samples(pairs, repeats)
-    return {name: float(np.median((t[name, 1] - t[name, 0]) / (2 * k))) for name in calls}
+    t = samples(pairs | others, repeats)
+    sweep = {name: float(np.median((t[name, 1] - t[name, 0]) / (2 * k))) for name in calls}
+    return sweep, {name: float(np.median(t[name])) for name in others}
 
 
 def rows(compare, repeats):
@@ -90,14 +98,11 @@ def rows(compare, repeats):
             peers = [p for p in ("tensorly", "pyttb") if p in compare]
             calls = {p: [sweeps_by(p, x, start, n) for n in (k, 3 * k)] for p in ("jkr", *peers)}
             floor = [compiled(dot, *operands) for dot, operands in bare_dots(x, start.factors)[1:]]
-            t = marginal(calls, k, repeats)
-            whole = race(
-                {
-                    "whole": sweeps_by("jkr", x, start, 20),
-                    "floor": lambda floor=floor: [call() for call in floor],
-                },
-                repeats,
-            )
+            others = {
+                "whole": sweeps_by("jkr", x, start, 20),
+                "floor": lambda floor=floor: [call() for call in floor],
+            }
+            t, whole = marginal(calls, k, others, repeats)
         gain = min((t[p] for p in peers), default=float("nan")) / t["jkr"]
         gains.append(gain)
         yield (

@@ -8,9 +8,9 @@ contracted modes stay separate axes, so that a sharded mode stays sharded. (Deri
 product do merge modes, see `_right_product_jvp`; there a tensor that is sharded along another mode
 than the first of its group may be redistributed.)
 
-float16 and bfloat16 data are multiplied as they are and accumulated in float32. The right product
-with a tiny tensor is multiplied and summed: in a batch of them (hundreds of fits under `vmap`) the
-matrix-product routine, called once for each, takes twice the time.
+float16 and bfloat16 data are multiplied as they are and accumulated in float32. On a CPU the
+right product with a tiny tensor is multiplied and summed: in a batch of them (hundreds of fits
+under `vmap`) the matrix-product routine, called once for each, takes twice the time.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from jax import Array, lax
 
 from jkr._check import is_zero
 from jkr._contractions._precise import accumulator
-from jkr._contractions._split import best_split
+from jkr._contractions._split import best_split, lone_cpu
 
 Precision = lax.PrecisionLike
 
@@ -51,10 +51,11 @@ def right(x: Array, factors: Sequence[Array], s: int, precision: Precision) -> A
 def plain_right_product(k: Array, x: Array, precision: Precision) -> Array:
     """The product of `right`, without its rule."""
     s = k.ndim - 1
-    if k.shape[0] * x.size <= _TINY:
-        wide = x.astype(accumulator(x.dtype))
-        along = k.astype(wide.dtype).reshape(k.shape + (1,) * (x.ndim - s))
-        return jnp.sum(along * wide[None], axis=tuple(range(1, s + 1)))
+    if k.shape[0] * x.size <= _TINY and lone_cpu():
+        rows = prod(x.shape[:s])
+        wide = x.astype(accumulator(x.dtype)).reshape(1, rows, -1)
+        y = jnp.sum(k.astype(wide.dtype).reshape(k.shape[0], rows, 1) * wide, axis=1)
+        return y.reshape(k.shape[0], *x.shape[s:])
     return _dot(k, x, (tuple(range(1, s + 1)), tuple(range(s))), precision)
 
 

@@ -47,13 +47,17 @@ def best_split(shape: Sequence[int]) -> int:
     return min(range(1, len(shape)), key=lambda s: split_cost(shape, s))
 
 
+def lone_cpu() -> bool:
+    """Whether tensors cannot be sharded, and matrix products do not transpose as they go."""
+    return jax.device_count() == 1 and jax.default_backend() == "cpu"
+
+
 def long_middle(shape: Sequence[int]) -> int | None:
     """The mode about which to contract slice by slice, if that costs less than the best split.
 
-    Only on a lone CPU: slices of a tensor that is sharded would be gathered, and other devices
-    transpose as they multiply.
+    Only on a lone CPU: slices of a tensor that is sharded would be gathered.
     """
-    if len(shape) < 3 or jax.device_count() > 1 or jax.default_backend() != "cpu":
+    if len(shape) < 3 or not lone_cpu():
         return None
     mode = max(range(1, len(shape) - 1), key=lambda n: shape[n])
     sliced = _slices_cost(shape, mode)
