@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorly as tl
 from numpy.testing import assert_allclose
+from tensorly.datasets import load_kinetic
 from tensorly.decomposition import parafac
 
 import jkr
@@ -26,9 +27,13 @@ def tensorly_fit(x, start, sweeps):
     return recomputed_fit(x, jax.tree.map(jnp.asarray, cp.CPTensor(*fitted)))
 
 
-@pytest.mark.parametrize("sweeps", [1, 5, 50])
-def test_same_fit_as_tensorly_from_the_same_start(sweeps):
-    x = jkr.datasets.covid19_serology().tensor
+@pytest.mark.parametrize("sweeps", [1, 2, 7, 30])
+@pytest.mark.parametrize("data", ["serology", "kinetic fluorescence"])
+def test_same_path_as_tensorly_from_the_same_start(data, sweeps):
+    if data == "serology":
+        x = jkr.datasets.covid19_serology().tensor
+    else:
+        x = np.nan_to_num(np.asarray(load_kinetic().tensor, float))
     start = cp.random(KEY, x.shape, 3)
     result = cp.als(x, 3, init=start, tol=0, max_iters=sweeps)
     assert int(result.iterations) == sweeps
