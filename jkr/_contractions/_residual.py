@@ -9,7 +9,6 @@ would be gathered.
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +37,7 @@ def squared_residual(
     precision: Precision = None,
 ) -> Array:
     """Σ W∘|M − T/scale|²; what lies under a zero of W is not read."""
-    done = _pass(weights, factors, x, entry_weights, scale, precision, gradient=False)
-    return done.squared
+    return _pass(weights, factors, x, entry_weights, scale, precision, gradient=False)[0]
 
 
 def residual_mttkrps(
@@ -51,13 +49,7 @@ def residual_mttkrps(
     precision: Precision = None,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Σ |D|²/W and the MTTKRPs of D = W∘(M − T) with the conjugate factors, of all modes."""
-    done = _pass(weights, factors, x, entry_weights, None, precision, gradient=True)
-    return done.squared, done.ys
-
-
-class _Done(NamedTuple):
-    squared: Array
-    ys: tuple[Array, ...]
+    return _pass(weights, factors, x, entry_weights, None, precision, gradient=True)
 
 
 def _pass(
@@ -69,8 +61,7 @@ def _pass(
     precision: Precision,
     *,
     gradient: bool,
-) -> _Done:
-    order = x.ndim
+) -> tuple[Array, tuple[Array, ...]]:
     x, factors, added = at_least_order_2(x, factors)
     w = None if w is None else w.reshape(x.shape)
     weigh = partial(_weighed, scale=scale)
@@ -79,18 +70,18 @@ def _pass(
         scaled = (*factors[:-1], factors[-1] * weights[None, :])
         squared, D = weigh(reconstruct(scaled, precision), x, w)
         ys = all_modes(D, conjugate, precision) if gradient else ()
-        return _Done(squared, ys[added:])
+        return squared, ys[added:]
     s = _block_split(x.shape)
     squared, left, right = _blocks(weights, factors, x, w, s, weigh, precision, gradient)
     if not gradient:
-        return _Done(squared, ())
+        return squared, ()
     left = left.reshape(*x.shape[:s], weights.shape[0])
     right = right.reshape(weights.shape[0], *x.shape[s:])
     ys = (
         finish_left(left, conjugate, s, n) if n < s else finish_right(right, conjugate, s, n)
-        for n in range(added, added + order)
+        for n in range(added, x.ndim)
     )
-    return _Done(squared, tuple(ys))
+    return squared, tuple(ys)
 
 
 def _weighed(
@@ -126,8 +117,8 @@ def _blocks(weights, factors, x, w, s, weigh, precision, gradient):
         k_block = cut(k_left, axis=1)
         model = matmul((k_block * weights[:, None]).T, k_right, precision)
         # Rows of weight zero are not read: rows that were done, too.
-        ones = fresh.astype(x.real.dtype)
-        added, D = weigh(model, cut(x), jnp.where(fresh, cut(w), 0) if w is not None else ones)
+        w_block = fresh.astype(x.real.dtype) if w is None else jnp.where(fresh, cut(w), 0)
+        added, D = weigh(model, cut(x), w_block)
         if not gradient:
             return squared + added, left, right
         done = jnp.where(fresh, matmul(D, k_right.conj().T, precision), cut(left))

@@ -44,9 +44,10 @@ def als(
 
     Works under `jit` (what is no array is static) and `vmap` (over tensors, keys, starts, entry
     weights, l2, tol; each lane stops by itself); compiles once for each shape and set of static
-    options, whatever the number of sweeps. Complex tensors are fitted as they are. A singular Gram
-    gives the minimum-norm update. float16 and bfloat16 data are fitted in float32, and only the
-    model is rounded back.
+    options, whatever the number of sweeps. Complex tensors are fitted as they are. Where a Gram is
+    singular, components that depend on others get weight zero in that update (under entry weights,
+    a row gets its minimum-norm solution). float16 and bfloat16 data are fitted in float32, and only
+    the model is rounded back.
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2, finite where it is observed; integers become the default

@@ -25,6 +25,7 @@ from jkr.cp._sweep import (
     Options,
     inner,
     measured,
+    observed,
     outer,
     prepared,
     sweep,
@@ -37,9 +38,7 @@ def _begin(x, w, given, key, kind, rank, options) -> tuple[ALSState, Array]:
     """The state before the first sweep, and a status that tells of bad data."""
     scale, norm, status = measured(x, w)
     if given is None:
-        observed = x if w is None else jnp.where(w == 0, 0, x)
-        observed = observed / scale.astype(x.dtype) if kind == "svd" else observed
-        cp = drawn(kind, key, observed, rank)
+        cp = drawn(kind, key, observed(x, w) / scale.astype(x.dtype), rank)
         # As large as the data, so that a penalty has something to weigh.
         size = jnp.where(norm > 0, norm, 1) * scale / rank**0.5
         sizes = size.astype(x.dtype) * jnp.ones_like(cp.weights)

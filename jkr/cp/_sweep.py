@@ -10,7 +10,6 @@ is on F free factors between which the weights are spread evenly: with D = diag(
 B = A D and (D G D + l2 I) Aᵀ = D Yᵀ.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple
@@ -83,24 +82,34 @@ class Data(NamedTuple):
 
 def measured(x: Array, w: Array | None) -> tuple[Array, Array, Array]:
     """Scale and norm of the data, as in `ALSState`, and a status that tells of bad data."""
-    observed = x if w is None else jnp.where(w == 0, 0, x)
-    parts = (observed.real, observed.imag) if jnp.iscomplexobj(x) else (observed,)
+    seen = observed(x, w)
+    parts = (seen.real, seen.imag) if jnp.iscomplexobj(x) else (seen,)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part)) for part in parts]))
     status = jnp.where(jnp.isfinite(largest), _result.CONVERGED, _result.BAD_DATA)
     if w is not None:
         good = jnp.isfinite(jnp.max(w)) & (jnp.min(w) >= 0) & (jnp.max(w) > 0)
         status = jnp.where(good, status, _result.BAD_WEIGHTS)
     scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
-    scaled = observed / scale.astype(x.dtype)
+    scaled = seen / scale.astype(x.dtype)
     squares = (scaled * scaled.conj()).real
     squares = squares if w is None else unit_weights(w) * squares
     return scale, jnp.sqrt(jnp.sum(squares)), status
 
 
+def observed(x: Array, w: Array | None) -> Array:
+    """The tensor with zeros where it is not observed."""
+    return x if w is None else jnp.where(w == 0, 0, x)
+
+
 def unit_weights(w: Array) -> Array:
     """Entry weights in units of the largest."""
+    return w / _largest(w)
+
+
+def _largest(w: Array) -> Array:
+    """The largest weight, 1 if there is none."""
     largest = jnp.max(w)
-    return w / jnp.where(largest > 0, largest, 1)
+    return jnp.where(largest > 0, largest, 1)
 
 
 def prepared(x: Array, w: Array | None, l2: Array, state: ALSState, options: Options) -> Data:
@@ -108,11 +117,11 @@ def prepared(x: Array, w: Array | None, l2: Array, state: ALSState, options: Opt
     # T = scale·T' has factors scale^{1/F}·A', and the loss is divided by scale².
     unit = state.scale ** (2 / len(options.free) - 2)
     if w is not None:
-        largest = jnp.max(w)
-        unit = unit / jnp.where(largest > 0, largest, 1)
-        w = unit_weights(w).astype(x.dtype)
-        x = w * jnp.where(w == 0, 0, x)
-    # A negative penalty is none; one beyond the dtype is as good as infinite.
+        unit = unit / _largest(w)
+        x, w = observed(x, w), unit_weights(w).astype(x.dtype)
+        x = w * x
+    # A negative penalty, which only a traced one can be, is flagged; one beyond the dtype is as
+    # good as infinite.
     l2 = jnp.where(l2 >= 0, l2, jnp.nan)
     l2 = jnp.where(l2 == 0, 0, jnp.minimum(l2 * unit, float(jnp.finfo(l2.dtype).max) ** 0.5))
     return Data(x, w, l2, state.scale, state.norm)
@@ -168,13 +177,13 @@ def sweep(data: Data, state: Inner, options: Options) -> Inner:
     x, w, l2, scale, norm = data
     weights, factors, grams = state.weights, list(state.factors), list(state.grams)
     group_of = {n: group for group in groups(x.shape) for n in group.modes}
+    conjugate = [a.conj() for a in factors]
+    pairs = [] if w is None else [pair_columns(a) for a in factors]
     y = G = solution = jnp.zeros(())
     for group, modes in groupby(options.free, key=group_of.__getitem__):
-        conjugate, pairs = _operands(factors, w)
         pass_x = group.contract(x, conjugate, precision=options.precision)
         pass_w = w if w is None else group.contract(w, pairs, precision=options.precision)
         for n in modes:
-            conjugate, pairs = _operands(factors, w)
             y = group.finish(pass_x, conjugate, mode=n) / scale.astype(x.dtype)
             if w is None:
                 G = hadamard(*grams[:n], *grams[n + 1 :])
@@ -184,7 +193,9 @@ def sweep(data: Data, state: Inner, options: Options) -> Inner:
             previous = factors[n] * weights[None, :]
             solution = _update(G, y, previous, spread, l2, nonnegative=n in options.nonnegative)
             weights, factors[n] = _renormed(solution, factors[n])
-            grams[n] = gram(factors[n], factors[n])
+            grams[n], conjugate[n] = gram(factors[n], factors[n]), factors[n].conj()
+            if w is not None:
+                pairs[n] = pair_columns(factors[n])
     fitted = matmul(solution, G.T) if w is None else jnp.sum(G * solution[:, None, :], axis=-1)
     squared = norm**2 + jnp.sum((solution.conj() * (fitted - 2 * y)).real)
     fit = 1 - square_root(squared) / jnp.where(norm > 0, norm, 1)
@@ -194,11 +205,6 @@ def sweep(data: Data, state: Inner, options: Options) -> Inner:
     before = state.weights, state.factors, state.grams
     weights, factors, grams = jax.tree.map(partial(jnp.where, jnp.isnan(fit)), before, after)
     return advanced(state, fit, weights=weights, factors=factors, grams=grams)
-
-
-def _operands(factors: Sequence[Array], w: Array | None) -> tuple[list[Array], list[Array]]:
-    """What T is contracted with, and what W is."""
-    return [a.conj() for a in factors], [] if w is None else [pair_columns(a) for a in factors]
 
 
 def _spread(weights: Array, frozen: Array, data: Data, options: Options) -> Array:
