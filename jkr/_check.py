@@ -30,7 +30,7 @@ def _listed(items: Sequence[Any]) -> str:
 def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
     """`x` as a JAX array; text, None, ragged lists and objects are refused."""
     try:
-        y = jnp.asarray(x)
+        y = x if isinstance(x, Array) else jnp.asarray(x)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name}: needs {what}, got {type(x).__name__}") from error
     if not (jnp.issubdtype(y.dtype, jnp.number) or y.dtype == bool):
@@ -252,12 +252,15 @@ def right_hand_side(name: str, what: str, x: ArrayLike, rows: int) -> tuple[Arra
     return y, y.shape[1:]
 
 
-def scalar(name: str, what: str, x: ArrayLike) -> Array:
-    """A real scalar."""
+def scalar(name: str, what: str, x: ArrayLike, dtype: DTypeLike) -> Array | np.ndarray:
+    """A real scalar, in that dtype; a Python number stays on the host."""
+    if isinstance(x, int | float) and abs(x) < 1e300:
+        with np.errstate(over="ignore"):
+            return np.asarray(x).astype(dtype)
     y = real(name, what, array(name, x, f"{what} to be a scalar"))
     if y.shape:
         raise ValueError(f"{name}: {what} needs to be a scalar, got shape {y.shape}")
-    return y
+    return y.astype(dtype)
 
 
 def real(name: str, what: str, x: Array) -> Array:
@@ -349,7 +352,7 @@ def model(
     arrays.append(weights(name, given_weights, rank))
     if any(jnp.iscomplexobj(a) for a in arrays) and not jnp.issubdtype(dtype, jnp.complexfloating):
         raise ValueError(f"{name}: a complex init cannot start the fit of a {dtype} tensor")
-    *arrays, w = (a.astype(dtype) for a in arrays)
+    *arrays, w = (a if a.dtype == dtype else a.astype(dtype) for a in arrays)
     return arrays, w
 
 

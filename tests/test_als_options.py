@@ -224,13 +224,13 @@ def test_a_huge_start_is_only_a_start(options):
         lambda a: (1e15 * jnp.abs(a)).astype("float32"), cp.random(KEY, x.shape, 2)
     )
     result = cp.als(x, 2, init=start, max_iters=300, **options)
-    assert int(result.status) in (0, 2)
+    assert int(result.status) in (0, 1, 3)
     in_normal_form(result)
 
 
 def test_weights_beyond_half_precision_are_flagged():
     result = cp.als(jnp.full((20, 20, 20), 900, "float16"), 1, key=KEY)
-    assert int(result.status) == 4
+    assert int(result.status) == 5
     assert "float16" in result.message
 
 
@@ -256,7 +256,7 @@ def test_interrupting_between_sweeps_keeps_the_restarts_done(monkeypatch):
     monkeypatch.setattr(_program, "first", interrupted)
     options = {"tol": 0, "max_iters": 3, "callback": lambda state: None}
     result = cp.als(x, 2, key=KEY, restarts=3, **options)
-    assert int(result.status) == 3
+    assert int(result.status) == 4
     calls.append(None)
     alone = cp.als(x, 2, key=jax.random.split(KEY, 3)[0], **options)
     assert_allclose(result.fit, alone.fit, atol=1e-12)
@@ -314,7 +314,7 @@ def test_hostile_data_are_finite_and_flagged(case, options):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
     if not options or case == "zeros":
         assert bool(result.converged)
-        assert int(result.status) == 1
+        assert int(result.status) == 2
         assert "lower rank" in result.message
     if case == "zeros":
         assert result.relative_error == 0
@@ -427,7 +427,7 @@ def test_interrupting_returns_the_best_so_far():
             os.kill(os.getpid(), signal.SIGINT)
 
     result = cp.als(x, 2, key=KEY, tol=0, max_iters=50, callback=interrupt)
-    assert int(result.status) == 3
+    assert int(result.status) == 4
     assert "resume with init=result.cp" in result.message
     assert int(result.iterations) in (3, 4)
     assert_allclose(
@@ -440,10 +440,10 @@ def test_bad_data_under_jit_are_flagged():
     fit = jax.jit(lambda x, w: cp.als(x, 2, key=KEY, entry_weights=w, max_iters=5))
     x, w = noisy((4, 5, 6)), np.ones((4, 5, 6))
     for bad_x, bad_w, status, word in (
-        (x + np.nan, w, 5, "NaN"),
-        (np.where(x > 0, np.inf, x), w, 5, "inf"),
-        (x, -w, 6, "nonnegative"),
-        (x, np.nan * w, 6, "finite"),
+        (x + np.nan, w, 6, "NaN"),
+        (np.where(x > 0, np.inf, x), w, 6, "inf"),
+        (x, -w, 7, "nonnegative"),
+        (x, np.nan * w, 7, "finite"),
     ):
         result = fit(bad_x, bad_w)
         assert (int(result.status), int(result.iterations)) == (status, 0)

@@ -64,7 +64,7 @@ def khatri_rao_lstsq(
     y, _ = _check.right_hand_side(name, "y", _check.inexact(name, y), rows)
     y, *arrays = _check.promoted(y, *arrays)
     dtype, wide = y.dtype, accumulator(y.dtype)
-    penalty = _check.scalar(name, "l2", l2).astype(wide)
+    penalty = _check.scalar(name, "l2", l2, wide)
     arrays = [a.astype(wide) for a in arrays]
     b = khatri_rao_rmatmul(arrays, y.astype(wide), precision=precision)
     G = khatri_rao_gram(*arrays) + penalty * jnp.eye(rank, dtype=wide)

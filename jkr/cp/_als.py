@@ -108,8 +108,8 @@ def als(
     restarts = _check.at_least_one(name, "restarts", restarts)
     kind, given, key = checked_start(name, init, key, x, rank, restarts)
     _check_fixed(name, kind, options, x.ndim)
-    real = jnp.zeros((), accumulator(x.dtype)).real.dtype
-    l2, tol = _penalty(name, l2, real), _check.scalar(name, "tol", tol).astype(real)
+    real = np.zeros((), accumulator(x.dtype)).real.dtype
+    l2, tol = _penalty(name, l2, real), _check.scalar(name, "tol", tol, real)
     static = kind, rank, restarts, max_iters, options
     if progress or callback is not None:
         if not (callback is None or callable(callback)):
@@ -230,11 +230,11 @@ def _arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
     return x, w, Options(positive, free, precision)
 
 
-def _penalty(name: str, l2: ArrayLike, dtype: DTypeLike) -> Array:
-    value = _check.scalar(name, "l2", l2)
+def _penalty(name: str, l2: ArrayLike, dtype: DTypeLike) -> ArrayLike:
+    value = _check.scalar(name, "l2", l2, dtype)
     if not isinstance(value, Tracer) and not 0 <= float(value) < float("inf"):
         raise ValueError(f"{name}: l2 needs to be finite and nonnegative, got {float(value)}")
-    return value.astype(dtype)
+    return value
 
 
 def _check_fixed(name: str, kind: str, options: Options, order: int) -> None:

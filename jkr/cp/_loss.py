@@ -80,11 +80,15 @@ def loss(
     dtype, wide = x.real.dtype, accumulator(x.dtype)
     model = CPTensor(weights.astype(wide), tuple(a.astype(wide) for a in factors))
     x = x.astype(wide)
+    w = None
     if entry_weights is not None:
         w = _check.entry_weights("cp.loss", entry_weights, x.shape).astype(x.real.dtype)
-        if x.size:
-            return _weighted(model, x, w, precision).astype(dtype)
-    return _gaussian(model, x, precision).astype(dtype)
+    return half_squares(model, x, w if x.size else None, precision).astype(dtype)
+
+
+def half_squares(cp: CPTensor, x: Array, w: Array | None, precision: Precision) -> Array:
+    """`loss` of checked arguments."""
+    return _gaussian(cp, x, precision) if w is None else _weighted(cp, x, w, precision)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))

@@ -1,14 +1,14 @@
 """The compiled programs of ALS: a whole fit, or its parts where Python drives the sweeps.
 
-A fit measures the data, makes a start, sweeps until the fit settles, and recomputes the fit from
-the residual once: three passes over the tensor beside those of the sweeps.
+A fit measures the data, makes a start, sweeps until the fit settles, recomputes the fit from the
+residual once and looks at its gradient: five passes over the tensor beside those of the sweeps.
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jkr._contractions._precise import accumulator
 from jkr._contractions._residual import squared_residual
@@ -16,6 +16,7 @@ from jkr._contractions._solve import is_singular
 from jkr._products._hadamard import hadamard
 from jkr.cp import _result
 from jkr.cp._fit import best, drive, run
+from jkr.cp._implicit import differentiable, stationarity
 from jkr.cp._model import CPTensor, square_root
 from jkr.cp._result import CPResult
 from jkr.cp._start import drawn
@@ -70,30 +71,36 @@ def _absorbed(given: CPTensor, size: Array, options: Options) -> CPTensor:
     return CPTensor(jnp.minimum(total, most).astype(given.weights.dtype), tuple(factors))
 
 
-def _finished(x, wide, w, state, history, tol, status, options) -> CPResult:
-    """The result: the exact fit, one pass over the tensor, and how it ended."""
+def _finished(x, w, data, state, history, tol, status, dtype, options) -> CPResult:
+    """The result: the exact fit, its gradient, and how it ended.
+
+    The model is in the accumulator's dtype, and to be rounded to the given one.
+    """
     weights, factors, grams, *_ = inner(state, options)
     unit = None if w is None else unit_weights(w)
-    squared = squared_residual(weights, factors, wide, unit, scale=state.scale, precision="highest")
+    squared = squared_residual(weights, factors, x, unit, scale=state.scale, precision="highest")
     relative_error = square_root(squared) / jnp.where(state.norm > 0, state.norm, 1)
     fit = 1 - relative_error
     converged = state.change < tol
-    eps = float(jnp.finfo(wide.dtype).eps)
+    slope = stationarity(state.cp, data, options)
+    eps = float(jnp.finfo(x.dtype).eps)
     vanished = jnp.any(weights.real <= eps * jnp.max(weights.real))
     dependent = vanished | is_singular(hadamard(*grams), eps**0.5)
-    ended = jnp.where(dependent, _result.DEPENDENT, _result.CONVERGED)
+    ended = jnp.where(slope > _result.TIGHT, _result.ROUGH, _result.CONVERGED)
+    ended = jnp.where(dependent, _result.DEPENDENT, ended)
     ended = jnp.where(converged, ended, _result.MAX_ITERS)
-    rounded = jax.tree.map(lambda a: a.astype(x.dtype), state.cp)
-    finite = jnp.stack([jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(rounded)])
+    rounded = [a.astype(dtype) for a in jax.tree.leaves(state.cp)]
+    finite = jnp.stack([jnp.all(jnp.isfinite(a)) for a in rounded])
     broken = jnp.isnan(state.fit) | ~jnp.isfinite(fit) | ~jnp.all(finite)
     ended = jnp.where(broken, _result.NOT_FINITE, ended)
     return CPResult(
-        cp=rounded,
+        cp=state.cp,
         fit=fit,
         relative_error=relative_error,
         iterations=state.iteration,
         converged=converged,
         status=jnp.maximum(ended, status).astype(jnp.int32),
+        stationarity=slope,
         history=jnp.where(jnp.arange(len(history)) < state.iteration - 1, history, fit),
     )
 
@@ -103,24 +110,33 @@ def _widened(x: Array, w: Array | None) -> tuple[Array, Array | None]:
     return x, None if w is None else w.astype(x.real.dtype)
 
 
+def _rounded(result: CPResult, dtype) -> CPResult:
+    return result._replace(cp=jax.tree.map(lambda a: a.astype(dtype), result.cp))
+
+
 # Compiled once for each shape and set of static options.
 
 
 @partial(jax.jit, static_argnums=(6, 7, 8, 9, 10))
 def fit(x, w, given, key, l2, tol, kind, rank, restarts, max_iters, options) -> CPResult:
-    wide, wide_w = _widened(x, w)
+    dtype, (wide, wide_w) = x.dtype, _widened(x, w)
 
     def fitted(key: Array | None) -> CPResult:
-        state, status = _begin(wide, wide_w, given, key, kind, rank, options)
-        data = prepared(wide, wide_w, l2, state, options)
+        x, w, start, penalty = lax.stop_gradient((wide, wide_w, given, l2))
+        state, status = _begin(x, w, start, key, kind, rank, options)
+        data = prepared(x, w, penalty, state.scale, state.norm, options)
         one_sweep = partial(sweep, data, options=options)
         last, history = run(one_sweep, inner(state, options), tol, max_iters)
         last = outer(last, state, options)
-        return _finished(x, wide, wide_w, last, history, tol, status, options)
+        return _finished(x, w, data, last, history, tol, status, dtype, options)
 
     if restarts == 1:
-        return fitted(key)
-    return best(jax.vmap(fitted)(jax.random.split(key, restarts)))
+        result = fitted(key)
+    else:
+        result = best(jax.vmap(fitted)(jax.random.split(key, restarts)))
+    every = () if given is None else given.factors
+    fixed = tuple(a.astype(wide.dtype) for n, a in enumerate(every) if n not in options.free)
+    return _rounded(differentiable(result, wide, wide_w, l2, fixed, options), dtype)
 
 
 @partial(jax.jit, static_argnums=(4, 5, 6))
@@ -130,7 +146,7 @@ def first(x, w, given, key, kind, rank, options) -> tuple[ALSState, Array]:
 
 @partial(jax.jit, static_argnums=3)
 def prepare(x, w, l2, options, state) -> Data:
-    return prepared(*_widened(x, w), l2, state, options)
+    return prepared(*_widened(x, w), l2, state.scale, state.norm, options)
 
 
 @partial(jax.jit, static_argnames="options")
@@ -138,9 +154,10 @@ def step(data, state, options) -> ALSState:
     return outer(sweep(data, inner(state, options), options), state, options)
 
 
-@partial(jax.jit, static_argnums=6)
-def finish(x, w, state, history, tol, status, options) -> CPResult:
-    return _finished(x, *_widened(x, w), state, history, tol, status, options)
+@partial(jax.jit, static_argnums=7)
+def finish(x, w, data, state, history, tol, status, options) -> CPResult:
+    result = _finished(*_widened(x, w), data, state, history, tol, status, x.dtype, options)
+    return _rounded(result, x.dtype)
 
 
 def driven(x, w, given, key, l2, tol, kind, rank, restarts, max_iters, options, show) -> CPResult:
@@ -151,11 +168,12 @@ def driven(x, w, given, key, l2, tol, kind, rank, restarts, max_iters, options, 
         title = "ALS" if restarts == 1 else f"ALS, start {k + 1} of {restarts}"
         try:
             state, status = first(x, w, given, key, kind, rank, options)
-            sweep_once = partial(step, prepare(x, w, l2, options, state), options=options)
+            data = prepare(x, w, l2, options, state)
+            sweep_once = partial(step, data, options=options)
             state, history, interrupted = drive(
                 sweep_once, state, tol, max_iters, title=title, **show
             )
-            results.append(finish(x, w, state, history, tol, status, options))
+            results.append(finish(x, w, data, state, history, tol, status, options))
         except KeyboardInterrupt:
             if not results:
                 raise

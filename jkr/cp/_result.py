@@ -12,10 +12,18 @@ from jax import Array
 from jkr.cp._model import CPTensor
 
 # In order of severity, so that the largest status of a batch is its worst.
-CONVERGED, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(7)
+CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
+
+# The relative gradient above which derivatives through a fit are rough.
+TIGHT = 1e-4
 
 MESSAGES = {
     CONVERGED: "converged: the fit changed by less than tol in the last sweep",
+    ROUGH: (
+        "converged: the fit changed by less than tol in the last sweep, but its gradient is not "
+        f"small (stationarity above {TIGHT:g}), so that derivatives through it would be rough: for "
+        "them, lower tol"
+    ),
     DEPENDENT: (
         "converged, but components are linearly dependent or vanish, so the model is not unique: "
         "try a lower rank, or l2 > 0"
@@ -45,9 +53,14 @@ class CPResult(NamedTuple):
         relative_error: 1 − fit.
         iterations: number of sweeps done.
         converged: whether |Δfit| < tol stopped the fit.
-        status: 0 converged; 1 converged to dependent components; 2 max_iters reached;
-            3 interrupted; 4 not finite; 5 NaN or inf in the data; 6 entry weights that are
-            negative, not finite or all zero. `message` says it in words.
+        status: 0 converged; 1 converged, but derivatives through the fit are rough; 2 converged to
+            dependent components; 3 max_iters reached; 4 interrupted; 5 not finite; 6 NaN or inf in
+            the data; 7 entry weights that are negative, not finite or all zero. `message` says it
+            in words.
+        stationarity: how far the fit is from a stationary point: the gradient with respect to a
+            free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that multiplies
+            it, the largest of all modes; inf where it is not finite. Derivatives through the fit
+            are in error by about this times the condition of the problem.
         history: fit after each sweep, (max_iters,), padded with its last value. From
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not
@@ -60,6 +73,7 @@ class CPResult(NamedTuple):
     iterations: Array
     converged: Array
     status: Array
+    stationarity: Array
     history: Array
 
     @property

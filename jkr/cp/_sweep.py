@@ -112,19 +112,21 @@ def _largest(w: Array) -> Array:
     return jnp.where(largest > 0, largest, 1)
 
 
-def prepared(x: Array, w: Array | None, l2: Array, state: ALSState, options: Options) -> Data:
-    """What every sweep reads, from the tensor, its weights and a state."""
+def prepared(
+    x: Array, w: Array | None, l2: Array, scale: Array, norm: Array, options: Options
+) -> Data:
+    """What every sweep reads, from the tensor, its weights, the penalty and what was `measured`."""
     # T = scale·T' has factors scale^{1/F}·A', and the loss is divided by scale².
-    unit = state.scale ** (2 / len(options.free) - 2)
+    unit = scale ** (2 / len(options.free) - 2)
     if w is not None:
         unit = unit / _largest(w)
         x, w = observed(x, w), unit_weights(w).astype(x.dtype)
         x = w * x
     # A negative penalty, which only a traced one can be, is flagged; one beyond the dtype is as
     # good as infinite.
-    l2 = jnp.where(l2 >= 0, l2, jnp.nan)
-    l2 = jnp.where(l2 == 0, 0, jnp.minimum(l2 * unit, float(jnp.finfo(l2.dtype).max) ** 0.5))
-    return Data(x, w, l2, state.scale, state.norm)
+    most = float(jnp.finfo(l2.dtype).max)
+    l2 = jnp.minimum(jnp.where(l2 >= 0, l2, jnp.nan) * jnp.minimum(unit, most), most**0.5)
+    return Data(x, w, l2, scale, norm)
 
 
 class Inner(NamedTuple):

@@ -1,0 +1,56 @@
+"""Conjugate gradients for a symmetric system that is known by its products only."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+Linear = Callable[[Array], Array]
+
+
+def solve_symmetric(multiply: Linear, precondition: Linear, b: Array, *, steps: int) -> Array:
+    """Solution of H x = b, H symmetric positive definite on what b spans, real vectors.
+
+    Both modes of differentiation, and any order of them, solve once more with the same H
+    (`lax.custom_linear_solve`).
+
+    Args:
+        multiply: v to H v; what it closes over has derivatives.
+        precondition: v to M v, M ≈ H⁻¹ symmetric positive semi-definite.
+        b: right-hand side (n,).
+        steps: largest number of products with H.
+
+    Returns:
+        Array (n,), always finite. Where H is flat or bends down along a direction of
+        search, pᵀHp ≤ √eps·pᵀM⁻¹p, it is the iterate before.
+    """
+    solve = partial(_conjugate_gradients, precondition=precondition, steps=steps)
+    return lax.custom_linear_solve(multiply, b, solve, symmetric=True)
+
+
+def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, steps: int) -> Array:
+    """Steihaug's truncation (doi:10.1137/0720042); the residual is r, p = M m is the direction."""
+    eps = float(jnp.finfo(b.dtype).eps)
+    z = precondition(b)
+    first = b @ z
+
+    def going(carry):
+        *_, size, k, curved = carry
+        return (size > eps**1.5 * first) & (k < steps) & curved
+
+    def step(carry):
+        x, r, p, m, size, k, _ = carry
+        q = multiply(p)
+        curvature = p @ q
+        curved = curvature > eps**0.5 * (p @ m)
+        length = jnp.where(curved, size / jnp.where(curved, curvature, 1), 0)
+        x, r = x + length * p, r - length * q
+        z = precondition(r)
+        after = r @ z
+        turn = after / size
+        return x, r, z + turn * p, r + turn * m, after, k + 1, curved
+
+    start = jnp.zeros_like(b), b, z, b, first, 0, True
+    x = lax.while_loop(going, step, start)[0]
+    return jnp.where(jnp.isfinite(x), x, 0)
