@@ -303,6 +303,12 @@ def same_shape(name: str, a: Sizes, b: Sizes) -> None:
         raise ValueError(f"{name}: both tensors need the same shape, got {a} and {b}")
 
 
+def several_modes(name: str, shape: Sizes) -> None:
+    """A model of order 2 or more."""
+    if len(shape) < 2:
+        raise ValueError(f"{name}: needs a model of two modes or more, got shape {shape}")
+
+
 def data(name: str, x: ArrayLike) -> Array:
     """A tensor to be fitted: floating or complex, order 2 or more, no empty mode."""
     t = inexact(name, tensor(name, x, order=2))

@@ -62,6 +62,45 @@ def rank_one_sweep_reference(x, w, a, b):
     return a @ b.T
 
 
+def rank_one_reference(x):
+    u, s, v = jnp.linalg.svd(x, full_matrices=False)
+    return s[0].astype(u.dtype) * u[:, :1] * v[:1]
+
+
+def largest_singular_value_reference(x, c):
+    """Its cotangent, c times the conjugate of its direction; the weight is real."""
+    u, _, v = jnp.linalg.svd(x, full_matrices=False)
+    return c[0].real.astype(x.dtype) * (u[:, :1] * v[:1]).conj()
+
+
+def condition_reference(w, *factors):
+    """Orthonormal tangent vectors of every component, side by side."""
+    columns = []
+    for r in range(w.shape[0]):
+        units = [a[:, r] / jnp.linalg.norm(a[:, r]).astype(a.dtype) for a in factors]
+        bases = [jnp.linalg.qr(u[:, None], mode="complete")[0][:, 1:] for u in units]
+        tangent = [jnp.einsum("a,b,c->abc", *units).reshape(-1, 1)]
+        for n, basis in enumerate(bases):
+            terms = ["az" if n == 0 else "a", "bz" if n == 1 else "b", "cz" if n == 2 else "c"]
+            moved = [*units[:n], basis, *units[n + 1 :]]
+            product = jnp.einsum(f"{','.join(terms)}->abcz", *moved)
+            tangent.append(product.reshape(-1, basis.shape[1]))
+        columns += tangent
+    squares = jnp.linalg.svd(jnp.concatenate(columns, axis=1), compute_uv=False) ** 2
+    return 1 / jnp.sqrt(squares[-1]), squares
+
+
+def rank_one_errors_reference(x, w, a, b):
+    """Of a rank-one matrix λuv: σ for λ, σ√(1 − |u|²)/λ for u, σ√(1 − |v|²)/λ for v."""
+    unit = lambda z: z / jnp.linalg.norm(z).astype(z.dtype)  # noqa: E731
+    size = jnp.abs(w) * jnp.linalg.norm(a) * jnp.linalg.norm(b)
+    residual = x - w[0] * a @ b.T
+    noise = jnp.sqrt(jnp.sum(jnp.abs(residual) ** 2) / (x.size - a.size - b.size + 1))
+    half = 2 if jnp.iscomplexobj(x) else 1
+    columns = (noise * jnp.sqrt(1 - jnp.abs(unit(z)) ** 2) / size[0] for z in (a, b))
+    return noise[None] / jnp.sqrt(half).astype(noise.dtype), tuple(columns)
+
+
 TWO_MODELS = ((2,), (3, 2), (2, 2), (3,), (3, 3), (2, 3))
 
 PA, PB = ((2, 1), (1, 2)), ((1, 2), (2, 1))  # partitions of two 3×3 matrices
@@ -433,7 +472,27 @@ ROWS: dict[str, list[Row]] = {
             ((3, 4), (1,), (3, 1), (4, 1)),
         )
     ],
-    # Not differentiable: integers in, integers or random numbers out, or (als) a while_loop.
+    "cp.als": [
+        Row(
+            lambda x: cp.als(x, 1, key=jax.random.key(0), max_iters=300, tol=0).cp.full(),
+            rank_one_reference,
+            ((3, 3),),
+        )
+    ],
+    "cp.pullback": [
+        Row(
+            lambda x, c: (
+                cp.pullback(
+                    cp.als(x, 1, key=jax.random.key(0), max_iters=300, tol=0),
+                    x,
+                    cp.CPTensor(c, (jnp.zeros((3, 1), x.dtype), jnp.zeros((3, 1), x.dtype))),
+                ).tensor
+            ),
+            largest_singular_value_reference,
+            ((3, 3), (1,)),
+        )
+    ],
+    # Not differentiable: integers in, integers or random numbers out.
     "kronecker_permutation": [
         Row(
             lambda: jkr.kronecker_permutation(2, 3, 4, 5),
@@ -455,11 +514,20 @@ ROWS: dict[str, list[Row]] = {
             differentiable=False,
         )
     ],
-    "cp.als": [
+    # Not differentiable: eigenvalues that coincide, as they do here.
+    "cp.condition": [
         Row(
-            lambda x: cp.als(x, 1, key=jax.random.key(0), max_iters=30, tol=0).cp.full(),
-            lambda x: (lambda u, s, v: s[0].astype(u.dtype) * u[:, :1] * v[:1])(*jnp.linalg.svd(x)),
-            ((3, 3),),
+            lambda w, *factors: cp.condition(cp.CPTensor(w, factors)),
+            condition_reference,
+            MODEL,
+            differentiable=False,
+        )
+    ],
+    "cp.standard_errors": [
+        Row(
+            lambda x, w, a, b: cp.standard_errors(cp.CPTensor(w, (a, b)), x),
+            rank_one_errors_reference,
+            ((4, 3), (1,), (4, 1), (3, 1)),
             differentiable=False,
         )
     ],

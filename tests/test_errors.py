@@ -19,6 +19,10 @@ def model(*shape, rank=2):
     return cp.CPTensor(jnp.ones(rank), tuple(z(n, rank) for n in shape))
 
 
+def fitted(*shape):
+    return cp.als(np.ones(shape), 2, key=KEY, max_iters=2)
+
+
 KEY = jax.random.key(0)
 ONE = ((2,), (3,))
 
@@ -368,6 +372,45 @@ ERRORS = [
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, tol="tiny"),
         "cp.als: needs tol to be a scalar, got str",
+    ),
+    (
+        lambda: cp.pullback(model(2, 3), z(2, 3), model(2, 3)),
+        "cp.pullback: result needs to be a CPResult, got CPTensor",
+    ),
+    (
+        lambda: cp.pullback(fitted(2, 3), z(2, 4), model(2, 4)),
+        "cp.pullback: factors need one row for each index of their mode, got (2, 2) and (3, 2) "
+        "for a tensor of shape (2, 4)",
+    ),
+    (
+        lambda: cp.pullback(fitted(2, 3), z(2, 3), model(2, 4)),
+        "cp.pullback: factors need one row for each index of their mode, got (2, 2) and (4, 2) "
+        "for a tensor of shape (2, 3)",
+    ),
+    (
+        lambda: cp.pullback(fitted(2, 3), z(2, 3), None),
+        "cp.pullback: needs a CPTensor, got NoneType",
+    ),
+    (
+        lambda: cp.pullback(fitted(2, 3), z(2, 3), model(2, 3), l2=-1),
+        "cp.pullback: l2 needs to be finite and nonnegative, got -1.0",
+    ),
+    (
+        lambda: cp.condition(z(2, 3)),
+        "cp.condition: factors need to be a sequence of matrices, got ndarray",
+    ),
+    (lambda: cp.condition(None), "cp.condition: needs a CPTensor, got NoneType"),
+    (
+        lambda: cp.condition(model(3)),
+        "cp.condition: needs a model of two modes or more, got shape (3,)",
+    ),
+    (
+        lambda: cp.standard_errors(model(2, 3), z(2, 4)),
+        "cp.standard_errors: both tensors need the same shape, got (2, 3) and (2, 4)",
+    ),
+    (
+        lambda: cp.standard_errors(model(2, 3), z(2, 3), entry_weights=z(2, 4)),
+        "cp.standard_errors: entry_weights need the shape of the tensor, got (2, 4) for (2, 3)",
     ),
     (
         lambda: cp.als_step(z(2, 3), model(2, 3)),

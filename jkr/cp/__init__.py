@@ -5,7 +5,9 @@
 - `loss`: its least-squares distance to a tensor, with or without entry weights;
 - `als`: least-squares fit, one factor at a time: missing entries, nonnegative and fixed factors;
 - `als_init`, `als_step`, `ALSState`: the same, sweep by sweep;
-- `CPResult`: what a fit returns;
+- `CPResult`: what a fit returns; derivatives go through it;
+- `pullback`, `Pullback`: the same derivatives, with what their linear system says of itself;
+- `condition`, `Condition`, `standard_errors`: how well a model is determined;
 - `align`, `congruence`, `factor_match_score`: comparing models.
 """
 
@@ -17,20 +19,30 @@ from jkr.cp._metrics import align as align
 from jkr.cp._metrics import congruence as congruence
 from jkr.cp._metrics import factor_match_score as factor_match_score
 from jkr.cp._model import CPTensor as CPTensor
+from jkr.cp._pullback import Pullback as Pullback
+from jkr.cp._pullback import pullback as pullback
 from jkr.cp._result import CPResult as CPResult
 from jkr.cp._start import random as random
 from jkr.cp._sweep import ALSState as ALSState
+from jkr.cp._uncertainty import Condition as Condition
+from jkr.cp._uncertainty import condition as condition
+from jkr.cp._uncertainty import standard_errors as standard_errors
 
 __all__ = [
     "ALSState",
     "CPResult",
     "CPTensor",
+    "Condition",
+    "Pullback",
     "align",
     "als",
     "als_init",
     "als_step",
+    "condition",
     "congruence",
     "factor_match_score",
     "loss",
+    "pullback",
     "random",
+    "standard_errors",
 ]

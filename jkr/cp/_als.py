@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator
 from jkr.cp import _program
+from jkr.cp._arguments import arguments, penalty
 from jkr.cp._model import CPTensor
 from jkr.cp._result import BAD_DATA, BAD_WEIGHTS, MESSAGES, CPResult
 from jkr.cp._start import checked_start
@@ -96,20 +97,33 @@ def als(
         >>> bool(result.converged), bool(result.fit > 0.99)
         (True, True)
 
+    Derivative (R7): that of the solution, by the implicit function theorem, with respect to the
+    tensor, the entry weights, l2 and the factors of fixed modes; both modes, any order. With g the
+    gradient of the objective and H its Hessian at the solution, Ȧ = −H⁻¹ ∂g·ḋ, and its transpose
+    d̄ = −(∂g)ᵀH⁻¹Ā: one linear system (conjugate gradients, preconditioned by the block Grams),
+    whatever the number of sweeps; saved are the solution and the data. The start, tol, `history`
+    and `stationarity` have derivative zero, and so has a weight of zero. It is as good as the fit
+    is stationary: see `CPResult.stationarity`, and use a small tol. Scales are shared evenly by the
+    factors while they move, signs (phases of complex columns) stay: functions of `full()`, the fit,
+    the weights, and of normalised columns up to sign do not depend on that choice. With
+    nonnegative factors, zeros stay zero. Where a solution is not isolated (rank too large for
+    exact data, l2 = 0), no derivative exists; the answer is finite, of directions along which the
+    objective is not flat. `cp.pullback` tells how well the system was solved.
+
     Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3; laws
     I10ᴴ, J3ᴴ; entry weights: Tomasi & Bro, Chemom. Intell. Lab. Syst. 75 (2005) 163–180,
     doi:10.1016/j.chemolab.2004.07.003; sharing passes: Phan, Tichavský & Cichocki (2013),
-    doi:10.1109/TSP.2013.2269903.
+    doi:10.1109/TSP.2013.2269903; derivatives: Blondel et al., NeurIPS 2022, arXiv:2105.15183.
     """
     name = "cp.als"
-    x, w, options = _arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
+    x, w, options = arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
     rank = _check.rank(name, rank)
     max_iters = _check.at_least_one(name, "max_iters", max_iters)
     restarts = _check.at_least_one(name, "restarts", restarts)
     kind, given, key = checked_start(name, init, key, x, rank, restarts)
     _check_fixed(name, kind, options, x.ndim)
-    real = np.zeros((), accumulator(x.dtype)).real.dtype
-    l2, tol = _penalty(name, l2, real), _check.scalar(name, "tol", tol, real)
+    real = jnp.finfo(accumulator(x.dtype)).dtype
+    l2, tol = penalty(name, l2, real), _check.scalar(name, "tol", tol, real)
     static = kind, rank, restarts, max_iters, options
     if progress or callback is not None:
         if not (callback is None or callable(callback)):
@@ -160,7 +174,7 @@ def als_init(
         3
     """
     name = "cp.als_init"
-    x, w, options = _arguments(name, tensor, entry_weights, nonnegative, fixed_modes, None)
+    x, w, options = arguments(name, tensor, entry_weights, nonnegative, fixed_modes, None)
     kind, given, key = checked_start(name, init, key, x, _check.rank(name, rank), 1)
     _check_fixed(name, kind, options, x.ndim)
     state, status = _program.first(x, w, given, key, kind, rank, options)
@@ -205,36 +219,13 @@ def als_step(
         (5,)
     """
     name = "cp.als_step"
-    x, w, options = _arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
+    x, w, options = arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
     if not isinstance(state, ALSState):
         raise ValueError(f"{name}: state needs to be an ALSState, got {type(state).__name__}")
     _check.factors(name, state.cp.factors, x.shape)
-    l2 = _penalty(name, l2, state.fit.dtype)
+    l2 = penalty(name, l2, state.fit.dtype)
     data = _program.prepare(x, w, l2, options, state)
     return _program.step(data, state, options=options)
-
-
-def _arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision):
-    """The tensor, the entry weights in its real dtype or None, and the static options."""
-    x = _check.data(name, tensor)
-    w = None
-    if entry_weights is not None:
-        w = _check.entry_weights(name, entry_weights, x.shape)
-    positive = _check.modes(name, "nonnegative", nonnegative, x.ndim)
-    if positive and jnp.iscomplexobj(x):
-        raise ValueError(f"{name}: nonnegative factors need a real tensor, got {x.dtype}")
-    fixed = _check.modes(name, "fixed_modes", fixed_modes, x.ndim)
-    free = tuple(n for n in range(x.ndim) if n not in fixed)
-    if not free:
-        raise ValueError(f"{name}: at least one mode needs to be free, got fixed_modes {fixed}")
-    return x, w, Options(positive, free, precision)
-
-
-def _penalty(name: str, l2: ArrayLike, dtype: DTypeLike) -> ArrayLike:
-    value = _check.scalar(name, "l2", l2, dtype)
-    if not isinstance(value, Tracer) and not 0 <= float(value) < float("inf"):
-        raise ValueError(f"{name}: l2 needs to be finite and nonnegative, got {float(value)}")
-    return value
 
 
 def _check_fixed(name: str, kind: str, options: Options, order: int) -> None:
@@ -242,8 +233,8 @@ def _check_fixed(name: str, kind: str, options: Options, order: int) -> None:
         raise ValueError(f"{name}: fixed_modes need init to be a CPTensor that holds their factors")
 
 
-def _refuse_tracers(name: str, arguments: Any) -> None:
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
+def _refuse_tracers(name: str, arrays: Any) -> None:
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
         raise ValueError(
             f"{name}: progress and callback work outside jit, vmap and grad only, got traced arrays"
         )

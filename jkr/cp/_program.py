@@ -16,7 +16,7 @@ from jkr._contractions._solve import is_singular
 from jkr._products._hadamard import hadamard
 from jkr.cp import _result
 from jkr.cp._fit import best, drive, run
-from jkr.cp._implicit import differentiable, stationarity
+from jkr.cp._least_squares import differentiable, stationarity
 from jkr.cp._model import CPTensor, square_root
 from jkr.cp._result import CPResult
 from jkr.cp._start import drawn

@@ -1,0 +1,43 @@
+"""What the functions about a fit take alike: the tensor, its entry weights, options, a penalty."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike, DTypeLike
+
+from jkr import _check
+from jkr._contractions._partial import Precision
+from jkr.cp._sweep import Options
+
+
+def arguments(
+    name: str,
+    tensor: ArrayLike,
+    entry_weights: ArrayLike | None,
+    nonnegative: bool | Sequence[int],
+    fixed_modes: int | Sequence[int],
+    precision: Precision,
+) -> tuple[Array, Array | None, Options]:
+    """The tensor, the entry weights in its real dtype or None, and the static options."""
+    x = _check.data(name, tensor)
+    w = None
+    if entry_weights is not None:
+        w = _check.entry_weights(name, entry_weights, x.shape)
+    positive = _check.modes(name, "nonnegative", nonnegative, x.ndim)
+    if positive and jnp.iscomplexobj(x):
+        raise ValueError(f"{name}: nonnegative factors need a real tensor, got {x.dtype}")
+    fixed = _check.modes(name, "fixed_modes", fixed_modes, x.ndim)
+    free = tuple(n for n in range(x.ndim) if n not in fixed)
+    if not free:
+        raise ValueError(f"{name}: at least one mode needs to be free, got fixed_modes {fixed}")
+    return x, w, Options(positive, free, precision)
+
+
+def penalty(name: str, l2: ArrayLike, dtype: DTypeLike) -> ArrayLike:
+    """l2 in that dtype, nonnegative and finite where its value is known."""
+    value = _check.scalar(name, "l2", l2, dtype)
+    if not isinstance(value, Tracer) and not 0 <= float(value) < float("inf"):
+        raise ValueError(f"{name}: l2 needs to be finite and nonnegative, got {float(value)}")
+    return value

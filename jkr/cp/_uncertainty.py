@@ -1,0 +1,253 @@
+"""How well a CP model is determined: condition, and standard errors of its parts.
+
+A small change of the model is T = Σᵣ Σₙ (component r with Dₙ[:, r] in place of its unit column
+uₙ), D being λ times the change of a column, or any share of the change of the weight along uₙ. The
+Gram matrix S of these tangent vectors, the Gauss–Newton matrix of unit columns, is known from the
+Grams of the factors. The N ways to say the change of one weight are the gauge: of them the even
+one is kept, scaled to a unit tangent vector, and the others are put out of the way.
+
+Along directions orthogonal to all columns of a factor S is block diagonal, so that only the part
+within their span, of R rows a mode at most, is written out; with entry weights, all of it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jkr import _check
+from jkr._contractions._precise import accumulator, gram, matmul
+from jkr._contractions._residual import squared_residual
+from jkr._products._hadamard import hadamard
+from jkr.cp._model import CPTensor, checked
+from jkr.cp._result import CPResult
+
+Factors = Sequence[Array]
+
+
+class Condition(NamedTuple):
+    """How far the components of a model are from being exchangeable with each other.
+
+    Attributes:
+        number: 1/√(smallest of the spectrum), at least 1: the largest change of the rank-one
+            components over the change of the tensor that causes it, for small changes; inf where
+            the model is not unique.
+        spectrum: eigenvalues of the gauge-free Gauss–Newton matrix, decreasing,
+            (R(1 + Σₙ(I_n − 1)),): the squared singular values of an orthonormal basis for each
+            component's tangent space, side by side.
+    """
+
+    number: Array
+    spectrum: Array
+
+
+def condition(cp: CPTensor | CPResult) -> Condition:
+    """Condition of a CP model, from the spectrum of its gauge-free Gauss–Newton matrix.
+
+    Weights and scales do not count; no tensor is formed.
+
+    Args:
+        cp: CPTensor (I_1, …, I_N) of rank R, or the result of a fit.
+
+    Returns:
+        Condition.
+
+    Raises:
+        ValueError: no CP model, or one of order below 2.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> apart = jkr.cp.CPTensor(jnp.ones(2), (jnp.eye(3, 2),) * 3)
+        >>> round(float(jkr.cp.condition(apart).number), 4)
+        1.0
+
+    Source: Breiding & Vannieuwenhoven, SIAM J. Matrix Anal. Appl. 39 (2018) 287–309,
+    doi:10.1137/17M1142880; law I10ᴴ.
+    """
+    name = "cp.condition"
+    units = _unit_model(name, cp).factors
+    order, rank = len(units), units[0].shape[1]
+    small, _ = _compressed(units)
+    inside = jnp.linalg.eigvalsh(_tangent_gram(small, None))[: -(order - 1) * rank]
+    others = [hadamard(*grams) for grams in _other_grams(units)]
+    outside = [
+        jnp.tile(jnp.linalg.eigvalsh(G), a.shape[0] - b.shape[0])
+        for G, a, b in zip(others, units, small, strict=True)
+    ]
+    spectrum = jnp.sort(jnp.concatenate([inside, *outside]))[::-1]
+    smallest = spectrum[-1]
+    unique = smallest > spectrum.size * float(jnp.finfo(spectrum.dtype).eps)
+    return Condition(
+        jnp.where(unique, 1 / jnp.sqrt(jnp.where(unique, smallest, 1)), jnp.inf), spectrum
+    )
+
+
+def standard_errors(
+    result: CPTensor | CPResult, tensor: ArrayLike, *, entry_weights: ArrayLike | None = None
+) -> CPTensor:
+    """Standard errors of unit columns and weights, for Gaussian noise of equal variance.
+
+    The covariance is σ² times the inverse of the Gauss–Newton matrix (the Cramér–Rao bound, to
+    first order in the noise), with σ² = ‖W½∘(T − M)‖²/(observed entries − R(1 + Σₙ(I_n − 1))).
+    For complex data, of circular noise, they are root mean squares of |change|.
+
+    Args:
+        result: of a fit without l2 and without constraints that bind, or its CPTensor; a model
+            fitted to the tensor.
+        tensor: T (I_1, …, I_N).
+        entry_weights: W, inversely proportional to the variance of the noise; zeros are
+            unobserved. A matrix of (R Σₙ I_n)² entries is formed.
+
+    Returns:
+        CPTensor of the standard errors of the weights λ, (R,), and of the unit columns, (I_n, R):
+        real. Very large where the model is not unique, inf where there are no more observations
+        than parameters.
+
+    Raises:
+        ValueError: no CP model, a tensor of another shape, entry weights of another shape.
+
+    Example:
+        >>> import jax, jkr
+        >>> truth = jkr.cp.random(jax.random.key(0), (6, 7, 8), 2)
+        >>> x = truth.full() + 0.01 * jax.random.normal(jax.random.key(1), truth.shape)
+        >>> result = jkr.cp.als(x, 2, key=jax.random.key(2))
+        >>> weights, factors = jkr.cp.standard_errors(result, x)
+        >>> weights.shape, bool((factors[0] < 0.01).all())
+        ((2,), True)
+
+    Source: Liu & Sidiropoulos, IEEE Trans. Signal Process. 49 (2001) 2074–2086,
+    doi:10.1109/78.942635 (the bound); law I10ᴴ.
+    """
+    name = "cp.standard_errors"
+    weights, units = _unit_model(name, result)
+    x = _check.data(name, tensor)
+    _check.same_shape(name, tuple(a.shape[0] for a in units), x.shape)
+    weights, x, *units = _check.promoted(weights, x.astype(accumulator(x.dtype)), *units)
+    w = None
+    if entry_weights is not None:
+        w = _check.entry_weights(name, entry_weights, x.shape).astype(x.real.dtype)
+    small, bases = _compressed(units)
+    if w is not None:  # nothing is block diagonal
+        small, bases = list(units), [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
+    free = weights.shape[0] * (1 + sum(a.shape[0] - 1 for a in units))
+    seen = x.size if w is None else jnp.sum(w != 0).astype(x.real.dtype)
+    squared = squared_residual(weights, units, x, w, precision="highest")
+    noise = jnp.where(seen > free, squared / jnp.maximum(seen - free, 1), jnp.inf)
+    of_weights, of_columns = _variances(small, bases, w)
+    if w is None:
+        outside = [_inverse_diagonal(hadamard(*grams)) for grams in _other_grams(units)]
+        of_columns = [
+            c + d[None, :] * jnp.maximum(1 - jnp.sum(jnp.abs(q) ** 2, axis=1), 0)[:, None]
+            for c, d, q in zip(of_columns, outside, bases, strict=True)
+        ]
+    size = jnp.abs(weights)[None, :]
+    there = size > 0
+    columns = (
+        jnp.where(there, jnp.sqrt(noise * c) / jnp.where(there, size, 1), jnp.inf)
+        for c in of_columns
+    )
+    return CPTensor(jnp.sqrt(noise * of_weights), tuple(columns))
+
+
+def _unit_model(name: str, cp: CPTensor | CPResult) -> CPTensor:
+    """Unit columns and their weights, in the accumulator's dtype."""
+    weights, factors = checked(name, cp.cp if isinstance(cp, CPResult) else cp)
+    _check.several_modes(name, tuple(a.shape[0] for a in factors))
+    wide = accumulator(weights.dtype)
+    return CPTensor(weights.astype(wide), tuple(a.astype(wide) for a in factors)).normalize()
+
+
+def _compressed(units: Factors) -> tuple[Factors, Factors]:
+    """Coordinates of the columns in an orthonormal basis of their span, and that basis."""
+    small, bases = [], []
+    for a in units:
+        rows, rank = a.shape
+        basis, inside = jnp.linalg.qr(a) if rows > rank else (jnp.eye(rows, dtype=a.dtype), a)
+        small.append(inside)
+        bases.append(basis)
+    return small, bases
+
+
+def _other_grams(units: Factors) -> list[list[Array]]:
+    """For each mode the Grams of all others."""
+    grams = [gram(a, a) for a in units]
+    return [grams[:n] + grams[n + 1 :] for n in range(len(grams))]
+
+
+def _tangent_gram(units: Factors, w: Array | None) -> Array:
+    """S, with one of the gauge's N directions a component in it, and the rest at eigenvalue 2R.
+
+    The squares of R orthonormal bases side by side have no eigenvalue above R.
+    """
+    order, rank = len(units), units[0].shape[1]
+    S = jnp.block([[_block(units, w, n, m) for m in range(order)] for n in range(order)])
+    Z = _along_columns(units)
+    apart = jnp.eye(order) - 1 / order
+    keep = jnp.eye(S.shape[0], dtype=S.dtype) - (1 - order**-0.5) * matmul(Z, Z.conj().T)
+    gauge = jnp.kron(apart, jnp.eye(rank)).astype(S.dtype)
+    return matmul(keep, matmul(S, keep)) + 2 * rank * matmul(Z, matmul(gauge, Z.conj().T))
+
+
+def _block(units: Factors, w: Array | None, n: int, m: int) -> Array:
+    """⟨∂T/∂Dₙ[i, r], ∂T/∂Dₘ[j, s]⟩, (I_n R, I_m R)."""
+    a, b = units[n], units[m]
+    rest = [k for k in range(len(units)) if k not in (n, m)]
+    if w is None:
+        grams = [gram(units[k], units[k]) for k in rest]
+        G = hadamard(*grams) if grams else jnp.ones((a.shape[1],) * 2, a.dtype)
+        G = G[None, :, :] if n == m else G[None, None, :, :]
+    else:
+        letters = "abcdefg"[: w.ndim]
+        kept = letters[n] if n == m else letters[n] + letters[m]
+        pairs = ",".join(f"{letters[k]}r,{letters[k]}s" for k in rest)
+        both = [c for k in rest for c in (units[k].conj(), units[k])]
+        spread = w.astype(a.dtype)
+        if rest:
+            G = jnp.einsum(f"{letters},{pairs}->{kept}rs", spread, *both, precision="highest")
+        else:
+            G = spread.transpose(n, m)[:, :, None, None]
+    if n == m:
+        matrix = jnp.eye(a.shape[0], dtype=a.dtype)[:, None, :, None] * G[:, :, None, :]
+    else:
+        matrix = G.transpose(0, 2, 1, 3) * a[:, None, None, :] * b.conj().T[None, :, :, None]
+    return matrix.reshape(a.size, b.size)
+
+
+def _along_columns(units: Factors) -> Array:
+    """Unit columns as changes of themselves, (Σ I_n R, N R)."""
+    rank = units[0].shape[1]
+    each = [a[:, :, None] * jnp.eye(rank, dtype=a.dtype)[None, :, :] for a in units]
+    return jax.scipy.linalg.block_diag(*(e.reshape(-1, rank) for e in each))
+
+
+def _inverse_diagonal(G: Array) -> Array:
+    root = _inverse_root(G)
+    return jnp.sum(jnp.abs(root) ** 2, axis=1)
+
+
+def _inverse_root(G: Array) -> Array:
+    """C with G⁻¹ = C Cᴴ; eigenvalues below rounding are taken for rounding."""
+    values, vectors = jnp.linalg.eigh(G)
+    least = float(jnp.finfo(G.dtype).eps) * G.shape[0] * values[-1]
+    return vectors / jnp.sqrt(jnp.maximum(values, least))[None, :].astype(G.dtype)
+
+
+def _variances(units: Factors, bases: Factors, w: Array | None) -> tuple[Array, Factors]:
+    """Diagonal of S⁻¹ for the weights, and for the columns, in units of σ²; λ = 1."""
+    order, rank = len(units), units[0].shape[1]
+    Z, root = _along_columns(units), _inverse_root(_tangent_gram(units, w))
+    along = gram(Z, root)  # (N R, p)
+    sums = jnp.sum(along.reshape(order, rank, -1), axis=0)
+    of_weights = jnp.sum(jnp.abs(sums) ** 2, axis=1) / order
+    if jnp.iscomplexobj(Z):
+        of_weights = of_weights / 2  # the real part of the change; the phase is the columns'
+    across, columns, row = root - matmul(Z, along), [], 0
+    for a, q in zip(units, bases, strict=True):
+        mine = across[row : row + a.size].reshape(*a.shape, -1)
+        covariance = jnp.einsum("irk,jrk->rij", mine, mine.conj(), precision="highest")
+        row += a.size
+        columns.append(jnp.einsum("xi,rij,xj->xr", q, covariance, q.conj()).real)
+    return of_weights, columns

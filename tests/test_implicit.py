@@ -1,0 +1,313 @@
+"""Derivatives through a fit (R7), against central differences and against what must hold."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from numpy.testing import assert_allclose
+
+from jkr import cp
+
+KEY = jax.random.key(0)
+SHAPE = (4, 5, 6)
+TIGHT = {"tol": 0, "max_iters": 1500}
+
+
+def tensor(rank, noise, dtype=float, shape=SHAPE, seed=0):
+    x = cp.random(jax.random.key(seed), shape, rank, dtype=dtype).full()
+    e = jax.random.normal(jax.random.key(seed + 100), shape, dtype)
+    return x + noise * jnp.std(x).astype(x.dtype) * e
+
+
+def gauge_free(result):
+    """Functions of the reconstruction, of the fit, of weights and of columns up to phase."""
+    weights, factors = result.cp
+    full = result.cp.full()
+    c = jnp.cos(jnp.arange(float(full.size))).reshape(full.shape)
+    of_columns = sum(
+        jnp.sum(jnp.sin(jnp.arange(float(a.size))).reshape(a.shape) * jnp.abs(a) ** 2)
+        for a in factors
+    )
+    return jnp.stack(
+        [
+            jnp.sum(c * jnp.abs(full) ** 2) + jnp.sum(c.astype(full.dtype) * full).real,
+            result.fit,
+            of_columns + jnp.sum(jnp.abs(weights) ** 1.5),
+        ]
+    )
+
+
+WEIGHTS = jax.random.uniform(jax.random.key(8), SHAPE) + 0.3
+MASK = jax.random.bernoulli(jax.random.key(9), 0.75, SHAPE)
+START = cp.random(jax.random.key(1), SHAPE, 2)
+NOISY = tensor(2, 0.3)
+COTANGENT = jnp.array([0.7, -1.2, 0.4])
+
+
+def fit(x, rank=2, **options):
+    return cp.als(x, rank, **({"key": jax.random.key(1)} | TIGHT | options))
+
+
+def fit_with_frozen(x, frozen):
+    first, _, last = START.factors
+    init = START._replace(factors=(first, frozen, last))
+    return cp.als(x, 2, init=init, fixed_modes=1, **TIGHT)
+
+
+CASES = {
+    # what is fitted, as a function of what moves, and where it moves from
+    "exact, rank 2": (fit, tensor(2, 0)),
+    "exact, rank 3": (lambda x: fit(x, 3), tensor(3, 0)),
+    "noisy, rank 2": (fit, NOISY),
+    "noisy, rank 3": (lambda x: fit(x, 3), tensor(3, 0.1, seed=3)),
+    "rank 1": (lambda x: fit(x, 1), NOISY),
+    "too many components, l2": (lambda x: fit(x, 4, l2=0.5, max_iters=6000), NOISY),
+    "l2": (lambda l2: fit(NOISY, l2=l2), jnp.array(0.7)),
+    "l2 at zero": (lambda l2: fit(NOISY, l2=l2 * l2), jnp.array(0.0)),
+    "weighted": (lambda x: fit(x, entry_weights=WEIGHTS), NOISY),
+    "entry weights": (lambda w: fit(NOISY, entry_weights=w), WEIGHTS),
+    "missing": (lambda x: fit(jnp.where(MASK, x, jnp.nan), entry_weights=MASK), NOISY),
+    "missing, l2": (lambda x: fit(x, entry_weights=MASK, l2=0.1), NOISY),
+    "nonnegative": (lambda x: fit(x, 3, nonnegative=True, max_iters=6000), jnp.abs(NOISY)),
+    "nonnegative, one mode": (lambda x: fit(x, nonnegative=(1,)), NOISY),
+    "beside a frozen mode": (lambda x: fit_with_frozen(x, START.factors[1]), NOISY),
+    "the frozen mode": (lambda a: fit_with_frozen(NOISY, a), START.factors[1]),
+    "restarts": (lambda x: fit(x, restarts=3), NOISY),
+    "matrix": (lambda x: fit(x, 1), tensor(2, 0.1, shape=(5, 6))),
+    "order 4": (fit, tensor(2, 0.2, shape=(3, 4, 2, 3))),
+    "complex": (fit, tensor(2, 0.3, complex)),
+    "complex, missing, l2": (
+        lambda x: fit(x, entry_weights=MASK, l2=0.1),
+        tensor(2, 0.1, complex),
+    ),
+    "tiny data": (lambda x: fit(1e-20 * x), NOISY),
+    "huge data": (lambda x: fit(1e20 * x), NOISY),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_against_central_differences(case):
+    fitted, at = CASES[case]
+    scale = {"tiny data": 1e20, "huge data": 1e-20}.get(case, 1.0)
+
+    def f(z):
+        result = fitted(z)
+        return gauge_free(result._replace(cp=result.cp._replace(weights=scale * result.cp.weights)))
+
+    direction = jax.random.normal(jax.random.key(5), at.shape, at.dtype)
+    f, h = jax.jit(f), 1e-5
+    differences = (f(at + h * direction) - f(at - h * direction)) / (2 * h)
+    if "exact" in case:  # the fit is at its kink, 1
+        differences = differences.at[1].set(0)
+
+    @jax.jit
+    def derivatives(at, direction):
+        forward = jax.jvp(f, (at,), (direction,))[1]
+        return forward, jnp.sum(jax.grad(lambda z: f(z) @ COTANGENT)(at) * direction).real
+
+    forward, reverse = derivatives(at, direction)
+    assert_allclose(forward, differences, rtol=1e-3, atol=1e-6)
+    assert_allclose(reverse, forward @ COTANGENT, rtol=1e-7)
+
+
+def test_too_many_components_of_exact_data():
+    # Unrolled sweeps give a gradient of norm 8e9 here (see the notebook); it is 2 T.
+    x = tensor(2, 0, shape=(6, 7, 8))
+    energy = lambda x: jnp.sum(  # noqa: E731
+        cp.als(x, 3, init="svd", key=KEY, max_iters=200).cp.full() ** 2
+    )
+    assert_allclose(jax.grad(energy)(x), 2 * x, atol=0.02 * float(jnp.abs(x).max()))
+
+
+@pytest.mark.parametrize("options", [{}, {"entry_weights": MASK}, {"l2": 0.1}], ids=str)
+def test_no_derivative_is_ever_nan(options):
+    def of_everything(x):
+        result = cp.als(x, 3, key=KEY, **options)
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(result[:3]))
+
+    gradient = jax.jit(jax.grad(of_everything))
+    for x in (jnp.ones(SHAPE), jnp.zeros(SHAPE), NOISY.at[0].set(0), NOISY * jnp.nan):
+        assert np.isfinite(gradient(x)).all()
+
+
+def test_only_the_solution_has_derivatives():
+    result, moved = jax.jvp(lambda x: fit(x, max_iters=20), (NOISY,), (jnp.ones(SHAPE),))
+    assert np.all(moved.history == 0)
+    assert moved.stationarity == 0
+    assert_allclose(moved.relative_error, -moved.fit)
+    of_start = jax.grad(lambda a: cp.als(NOISY, 2, init=START._replace(weights=a)).fit)
+    assert np.all(of_start(START.weights) == 0)
+    assert result.history.shape == (20,)
+
+
+def test_what_is_unobserved_or_weighs_nothing_has_no_derivative():
+    def f(x, w):
+        result = fit(x, entry_weights=w)
+        return result.fit + jnp.sum(jnp.sin(result.cp.full()))
+
+    w = jnp.where(MASK, WEIGHTS, 0)
+    of_x, of_w = jax.jit(jax.grad(f, (0, 1)))(jnp.where(MASK, NOISY, jnp.nan), w)
+    assert np.all(of_x[~MASK] == 0)
+    assert np.all(of_w[~MASK] == 0)
+    assert np.all(of_w[MASK] != 0)
+    # Weights count relative to each other only.
+    assert_allclose(jnp.sum(of_w * w), 0, atol=1e-8)
+
+
+def test_frozen_columns_pass_their_cotangents_on():
+    f = lambda a: jnp.sum(fit_with_frozen(NOISY, a).cp.factors[1] ** 2)  # noqa: E731
+    assert_allclose(jax.grad(f)(START.factors[1]), 2 * START.factors[1], rtol=1e-12)
+
+
+def test_batches_equal_the_loop():
+    xs = jnp.stack([tensor(2, 0.2, seed=s) for s in range(3)])
+    f = lambda x: jnp.sum(jnp.sin(fit(x, tol=1e-13).cp.weights))  # noqa: E731
+    batch = jax.jit(jax.vmap(jax.grad(f)))(xs)
+    one = jax.jit(jax.grad(f))
+    assert_allclose(batch, jnp.stack([one(x) for x in xs]), rtol=1e-5, atol=1e-7)
+
+
+def test_hessian_of_two_parameters():
+    x = tensor(2, 0.1)
+    y = jax.random.normal(KEY, SHAPE)
+
+    def f(t):
+        result = fit(x + t[0] * y + jnp.sin(t[1] * x), l2=0.01 * (1 + t[1] ** 2))
+        return jnp.sum(jnp.sin(result.cp.full())) + result.fit
+
+    t, h = jnp.array([0.1, 0.2]), 1e-4
+    gradient = jax.jit(jax.grad(f))
+    differences = jnp.stack(
+        [(gradient(t + h * e) - gradient(t - h * e)) / (2 * h) for e in jnp.eye(2)]
+    )
+    for hessian in (jax.hessian(f), jax.jacrev(jax.jacrev(f))):
+        assert_allclose(jax.jit(hessian)(t), differences, rtol=1e-4)
+
+
+def test_memory_does_not_grow_with_sweeps():
+    x = tensor(2, 0.1, "float32", shape=(20, 20, 20))
+
+    def temporaries(sweeps):
+        f = jax.grad(lambda x: fit(x, max_iters=sweeps).cp.weights.sum())
+        return jax.jit(f).lower(x).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(5000) <= temporaries(50) + 2 * 4 * 5000  # the history itself
+
+
+def test_half_precision_has_derivatives():
+    x = tensor(2, 0.1, "float32")
+    f = lambda x: fit(x, tol=1e-6).fit  # noqa: E731
+    gradient = jax.grad(f)(x.astype("bfloat16"))
+    assert gradient.dtype == jnp.bfloat16
+    exact = jax.grad(f)(x.astype("bfloat16").astype(x.dtype))
+    assert_allclose(gradient.astype(x.dtype), exact, atol=0.02 * float(jnp.abs(exact).max()))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"entry_weights": WEIGHTS, "l2": 0.2},
+        {"init": START, "fixed_modes": (1,)},
+        {"nonnegative": (1,)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_pullback_is_the_gradient_and_tells_its_residual(options, dtype):
+    if dtype == "complex128" and "nonnegative" in options:
+        pytest.skip("nonnegative factors are real")
+    x = tensor(2, 0.2, dtype)
+    w, l2 = options.get("entry_weights"), options.get("l2", 0.0)
+    energy = lambda model: jnp.sum(jnp.sin(jnp.abs(model.full())))  # noqa: E731
+    rest = {k: v for k, v in options.items() if k not in ("entry_weights", "l2", "init")}
+
+    def f(x, w, l2, a):
+        init = options.get("init", START)
+        first, _, last = init.factors
+        init = jax.tree.map(lambda z: z.astype(dtype), init._replace(factors=(first, a, last)))
+        return cp.als(x, 2, init=init, entry_weights=w, l2=l2, **rest, **TIGHT)
+
+    arguments = x, w, jnp.asarray(l2), START.factors[1].astype(dtype)
+    result = f(*arguments)
+    over = (0, 2, 3) if w is None else (0, 1, 2, 3)
+    gradient = dict(zip(over, jax.grad(lambda *z: energy(f(*z).cp), over)(*arguments), strict=True))
+    back = cp.pullback(result, x, jax.grad(energy)(result.cp), entry_weights=w, l2=l2, **rest)
+    assert back.residual < 1e-8
+    tight = {"rtol": 1e-6, "atol": 1e-9}
+    assert_allclose(back.tensor, gradient[0], **tight)
+    assert_allclose(back.l2, gradient[2], **tight)
+    if w is None:
+        assert back.entry_weights is None
+    else:
+        assert_allclose(back.entry_weights, gradient[1], **tight)
+    if "fixed_modes" in rest:
+        assert_allclose(back.fixed[0], gradient[3], **tight)
+    else:
+        assert back.fixed == ()
+
+
+def test_pullback_flags_a_system_that_was_not_solved():
+    x = tensor(2, 0, shape=(6, 7, 8))
+    result = cp.als(x, 4, key=KEY, max_iters=300)
+    cotangent = jax.tree.map(jnp.ones_like, result.cp)
+    assert cp.pullback(result, x, cotangent).residual > 1e-3
+
+
+def test_stationarity_is_the_relative_gradient():
+    x = tensor(2, 0.3)
+    result = fit(x, max_iters=3)
+    balanced = [a * result.cp.weights[None, :] ** (1 / 3) for a in result.cp.factors]
+    gradient = jax.grad(
+        lambda factors: jnp.sum((jnp.einsum("ir,jr,kr->ijk", *factors) - x) ** 2) / 2
+    )(balanced)
+    largest = jnp.max(result.cp.weights ** (2 / 3)) * jnp.linalg.norm(x.ravel())
+    expected = max(float(jnp.linalg.norm(g)) for g in gradient) / largest
+    assert_allclose(result.stationarity, expected, rtol=1e-9)
+    assert fit(x).stationarity < 1e-12
+
+
+def test_a_fit_that_is_not_tight_says_so():
+    loose, tight = (cp.als(NOISY, 2, key=KEY, tol=tol) for tol in (1e-3, 1e-13))
+    assert loose.stationarity > 1e-4 > tight.stationarity
+    assert (int(loose.status), int(tight.status)) == (1, 0)
+    assert "lower tol" in loose.message
+    assert bool(loose.converged)
+
+
+def test_a_model_with_a_fit_inside_learns():
+    """Two groups of samples, told apart in one channel, under a stronger nuisance in the others.
+
+    A rank-one fit follows the nuisance. Learning a gain for each channel so that the loadings
+    separate the groups turns the fit towards what tells them apart.
+    """
+    rng = np.random.default_rng(0)
+    group = np.repeat([-1.0, 1.0], 8)
+    signal = np.einsum("i,j,k->ijk", 1.5 + group, [1, 0, 0, 0.0], np.ones(5))
+    nuisance = np.einsum(
+        "i,j,k->ijk", 3 * np.tile([-1.0, 1.0], 8), [0, 1, 1, 1.0], np.linspace(0, 1, 5)
+    )
+    x = jnp.asarray(signal + nuisance + 0.1 * rng.normal(size=signal.shape))
+
+    def separation(gains):
+        """Squared correlation of the samples' loadings with the groups."""
+        y = x * jnp.exp(gains)[None, :, None]
+        loadings = cp.als(y, 1, key=KEY, tol=1e-12).cp.factors[0][:, 0]
+        return jnp.corrcoef(loadings, jnp.asarray(group))[0, 1] ** 2
+
+    optimizer = optax.adam(0.1)
+
+    @jax.jit
+    def step(gains, state):
+        gradient = jax.grad(lambda g: -separation(g))(gains)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(gains, updates), state
+
+    gains = jnp.zeros(4)
+    state = optimizer.init(gains)
+    assert separation(gains) < 0.5
+    with jax.numpy_dtype_promotion("standard"):  # for optax
+        for _ in range(60):
+            gains, state = step(gains, state)
+    assert separation(gains) > 0.95

@@ -1,0 +1,108 @@
+"""Condition and standard errors: what they say against what happens."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from jkr import cp
+
+KEY = jax.random.key(0)
+SHAPE, SIGMA = (6, 3, 9), 0.02
+MASK = jax.random.bernoulli(jax.random.key(7), 0.8, SHAPE)
+WEIGHTS = jnp.where(MASK, jax.random.uniform(jax.random.key(8), SHAPE) + 0.2, 0)
+
+
+@pytest.mark.parametrize("w", [None, MASK, WEIGHTS], ids=["all", "missing", "weighted"])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_standard_errors_cover_the_truth(w, dtype):
+    truth = cp.random(KEY, SHAPE, 2, dtype=dtype).arrange()
+    full = truth.full()
+    seen = jnp.ones(SHAPE) if w is None else w.astype(float)
+    spread = 1 / jnp.sqrt(jnp.where(seen == 0, 1, seen)).astype(dtype)
+
+    @jax.jit
+    @jax.vmap
+    def simulated(key):
+        noise = SIGMA * jax.random.normal(key, SHAPE, dtype) * spread
+        result = cp.als(full + noise, 2, init=truth, entry_weights=w, tol=1e-11)
+        errors = cp.standard_errors(result, full + noise, entry_weights=w)
+        return cp.align(result.cp, truth), errors
+
+    found, errors = simulated(jax.random.split(jax.random.key(5), 200))
+    off = jax.tree.map(lambda a, t: jnp.abs(a - t[None]), found, truth)
+    squares = jax.tree.map(lambda d, e: jnp.mean((d / e) ** 2), off, errors)
+    assert_allclose(jnp.stack(jax.tree.leaves(squares)), 1, atol=0.2)
+    # Of |complex numbers| the nominal rate of 1.96 root mean squares is 1 − exp(−1.96²) at most.
+    inside = jax.tree.map(lambda d, e: jnp.mean(d < 1.96 * e), off, errors)
+    nominal = 0.95 if dtype == "float64" else 0.975
+    assert_allclose(jnp.stack(jax.tree.leaves(inside.factors)), nominal, atol=0.02)
+    assert_allclose(inside.weights, 0.95, atol=0.03)
+
+
+def test_equal_weights_are_no_weights():
+    truth = cp.random(KEY, (5, 3, 4), 2)
+    x = truth.full() + 0.1 * jax.random.normal(KEY, (5, 3, 4))
+    result = cp.als(x, 2, key=KEY)
+    plain, same = (
+        cp.standard_errors(result, x, entry_weights=w) for w in (None, jnp.full(x.shape, 3.0))
+    )
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(same), strict=True):
+        assert_allclose(a, b, rtol=1e-8)
+
+
+def test_condition_is_how_far_components_move():
+    # To first order, over all small changes of the tensor within reach.
+    model = cp.random(jax.random.key(3), (4, 3, 5), 2)
+    x = model.full()
+    ones = (
+        lambda x: jnp.stack(  # noqa: E731
+            [
+                cp.CPTensor(m.weights[r : r + 1], tuple(a[:, r : r + 1] for a in m.factors)).full()
+                for m in [cp.als(x, 2, init=model, tol=0, max_iters=400).cp]
+                for r in range(2)
+            ]
+        )
+    )
+    jacobian = jax.jacrev(ones)(x).reshape(-1, x.size)
+    assert_allclose(
+        cp.condition(model).number, np.linalg.svd(jacobian, compute_uv=False)[0], rtol=1e-6
+    )
+
+
+def test_a_result_stands_for_its_model():
+    x = cp.random(KEY, (5, 3, 4), 2).full() + 0.1 * jax.random.normal(KEY, (5, 3, 4))
+    result = cp.als(x, 2, key=KEY)
+    for a, b in zip(cp.condition(result), cp.condition(result.cp), strict=True):
+        assert_allclose(a, b)
+
+
+@pytest.mark.parametrize("case", ["parallel", "vanished", "matrix"])
+def test_what_is_not_unique_is_infinitely_conditioned(case):
+    weights, factors = cp.random(KEY, (5, 3, 4), 2)
+    if case == "parallel":
+        factors = tuple(jnp.tile(a[:, :1], 2) for a in factors)
+    if case == "vanished":
+        factors = (factors[0].at[:, 1].set(0), *factors[1:])
+    if case == "matrix":
+        factors = factors[:2]
+    model = cp.CPTensor(weights, factors)
+    assert cp.condition(model).number == jnp.inf
+    x = model.full() + 0.1 * jax.random.normal(KEY, model.shape)
+    errors = cp.standard_errors(model, x)
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(errors))
+    assert max(float(leaf.max()) for leaf in jax.tree.leaves(errors)) > 1e3
+
+
+def test_no_more_observations_than_parameters():
+    model = cp.random(KEY, (2, 2, 2), 3)
+    errors = cp.standard_errors(model, jnp.ones((2, 2, 2)))
+    assert np.isinf(errors.weights).all()
+
+
+def test_low_precision_is_computed_in_single():
+    model = cp.random(KEY, (5, 3, 4), 2, dtype="bfloat16")
+    assert cp.condition(model).number.dtype == jnp.float32
+    x = jnp.ones(model.shape, "bfloat16")
+    assert cp.standard_errors(model, x).weights.dtype == jnp.float32
