@@ -10,7 +10,18 @@ from pathlib import Path
 
 import jax
 
-SUITES = ("als", "fits", "mttkrp", "loss", "gram", "scan", "solve", "accuracy", "import")
+SUITES = (
+    "als",
+    "fits",
+    "implicit",
+    "mttkrp",
+    "loss",
+    "gram",
+    "scan",
+    "solve",
+    "accuracy",
+    "import",
+)
 COMPARE = ("einsum", "tensorly", "pyttb")
 
 

@@ -35,7 +35,7 @@ PROBLEMS = [
 ]
 
 
-def _tensor(shape, rank, dtype):
+def tensor(shape, rank, dtype):
     """Kinetic fluorescence where its shape is asked for and TensorLy is there; else a noisy one."""
     if shape == (64, 12, 10, 60):
         try:
@@ -93,7 +93,7 @@ def rows(compare, repeats):
     gains = []
     for shape, rank, dtype, k in PROBLEMS:
         with jax.enable_x64(dtype == "float64"):
-            x = _tensor(shape, rank, dtype)
+            x = tensor(shape, rank, dtype)
             start = jkr.cp.random(jax.random.key(1), shape, rank, dtype=dtype)
             peers = [p for p in ("tensorly", "pyttb") if p in compare]
             calls = {p: [sweeps_by(p, x, start, n) for n in (k, 3 * k)] for p in ("jkr", *peers)}

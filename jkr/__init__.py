@@ -30,7 +30,7 @@ Conventions
     dtypes are kept; integers are exact in products (within their width) and become the default
     float in fits. JAX itself turns 64-bit input into 32 bits unless `jax_enable_x64` is set.
     Laws and rules are cited by their labels: I1–I34 and J1–J6 are written out as code, and
-    tested, in `tests/test_laws.py`; R1–R6 are the rules listed in `jkr._contractions`.
+    tested, in `tests/test_laws.py`; R1–R7 are the rules listed in `jkr._contractions`.
     Errors. Shapes that do not fit are `ValueError`s at trace time that name the function, the
     rule and the shapes; trouble at run time is a status in the result.
 """

@@ -348,16 +348,16 @@ def parts(name: str, cp: Any) -> tuple[Any, Any]:
 
 
 def model(
-    name: str, cp: Any, shape: Sizes, rank: int, dtype: DTypeLike
+    name: str, cp: Any, shape: Sizes, rank: int, dtype: DTypeLike, *, what: str = "init"
 ) -> tuple[list[Array], Array]:
-    """Factors and weights of a start: of that shape, rank and dtype."""
+    """Factors and weights of a model: of that shape, rank and dtype."""
     given_weights, given_factors = parts(name, cp)
     arrays, given_rank = factors(name, given_factors, shape)
     if given_rank != rank:
-        raise ValueError(f"{name}: init has rank {given_rank}, and rank {rank} was asked for")
+        raise ValueError(f"{name}: {what} has rank {given_rank}, and rank {rank} was asked for")
     arrays.append(weights(name, given_weights, rank))
     if any(jnp.iscomplexobj(a) for a in arrays) and not jnp.issubdtype(dtype, jnp.complexfloating):
-        raise ValueError(f"{name}: a complex init cannot start the fit of a {dtype} tensor")
+        raise ValueError(f"{name}: a complex {what} does not go with a {dtype} tensor")
     *arrays, w = (a if a.dtype == dtype else a.astype(dtype) for a in arrays)
     return arrays, w
 

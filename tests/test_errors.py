@@ -285,7 +285,7 @@ ERRORS = [
     ),
     (
         lambda: cp.als(z(2, 3), 1, init=cp.random(KEY, (2, 3), 1, dtype=complex)),
-        "cp.als: a complex init cannot start the fit of a float64 tensor",
+        "cp.als: a complex init does not go with a float64 tensor",
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, tol=z(2)),
@@ -386,6 +386,14 @@ ERRORS = [
         lambda: cp.pullback(fitted(2, 3), z(2, 3), model(2, 4)),
         "cp.pullback: factors need one row for each index of their mode, got (2, 2) and (4, 2) "
         "for a tensor of shape (2, 3)",
+    ),
+    (
+        lambda: cp.pullback(fitted(2, 3), z(2, 3), model(2, 3, rank=3)),
+        "cp.pullback: cotangent has rank 3, and rank 2 was asked for",
+    ),
+    (
+        lambda: cp.pullback(fitted(2, 3), z(2, 3) * np.nan, model(2, 3)),
+        "cp.pullback: the tensor holds NaN or inf; mark missing entries by entry_weights=0 there",
     ),
     (
         lambda: cp.pullback(fitted(2, 3), z(2, 3), None),

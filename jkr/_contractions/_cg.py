@@ -17,20 +17,22 @@ def solve_symmetric(multiply: Linear, precondition: Linear, b: Array, *, steps: 
 
     Args:
         multiply: v to H v; what it closes over has derivatives.
-        precondition: v to M v, M ≈ H⁻¹ symmetric positive semi-definite.
+        precondition: v to M v, M ≈ H⁻¹ in scale too, symmetric positive semi-definite.
         b: right-hand side (n,).
-        steps: largest number of products with H.
+        steps: largest number of products with H; that they ran out is not flagged.
 
     Returns:
-        Array (n,), always finite. Where H is flat or bends down along a direction of
-        search, pᵀHp ≤ √eps·pᵀM⁻¹p, it is the iterate before.
+        Array (n,), x with rᵀMr ≤ eps^{3/2} bᵀMb, r the residual. Where H is flat or bends down
+        along a direction of search, pᵀHp ≤ √eps·pᵀM⁻¹p, it is the iterate before (Steihaug,
+        doi:10.1137/0720042, without his boundary), which is 0 if that is the first. Always finite:
+        0 for a b that is not. Who must know how good x is looks at b − H x.
     """
     solve = partial(_conjugate_gradients, precondition=precondition, steps=steps)
     return lax.custom_linear_solve(multiply, b, solve, symmetric=True)
 
 
 def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, steps: int) -> Array:
-    """Steihaug's truncation (doi:10.1137/0720042); the residual is r, p = M m is the direction."""
+    """The residual is r, the direction of search p = M m."""
     eps = float(jnp.finfo(b.dtype).eps)
     z = precondition(b)
     first = b @ z

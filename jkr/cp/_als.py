@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -17,9 +16,9 @@ from jkr import _check
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator
 from jkr.cp import _program
-from jkr.cp._arguments import arguments, penalty
+from jkr.cp._arguments import checked_arguments, penalty, refuse_bad_data
 from jkr.cp._model import CPTensor
-from jkr.cp._result import BAD_DATA, BAD_WEIGHTS, MESSAGES, CPResult
+from jkr.cp._result import CPResult
 from jkr.cp._start import checked_start
 from jkr.cp._sweep import ALSState, Options
 
@@ -100,15 +99,17 @@ def als(
     Derivative (R7): that of the solution, by the implicit function theorem, with respect to the
     tensor, the entry weights, l2 and the factors of fixed modes; both modes, any order. With g the
     gradient of the objective and H its Hessian at the solution, Ȧ = −H⁻¹ ∂g·ḋ, and its transpose
-    d̄ = −(∂g)ᵀH⁻¹Ā: one linear system (conjugate gradients, preconditioned by the block Grams),
-    whatever the number of sweeps; saved are the solution and the data. The start, tol, `history`
+    d̄ = −(∂g)ᵀH⁻¹Ā: one linear system (at most 500 steps of conjugate gradients, preconditioned by
+    the block Grams), whatever the number of sweeps; what is saved does not depend on it either: the
+    solution, the data, and what one product with H needs. The start, tol, `history`
     and `stationarity` have derivative zero, and so has a weight of zero. It is as good as the fit
     is stationary: see `CPResult.stationarity`, and use a small tol. Scales are shared evenly by the
     factors while they move, signs (phases of complex columns) stay: functions of `full()`, the fit,
     the weights, and of normalised columns up to sign do not depend on that choice. With
     nonnegative factors, zeros stay zero. Where a solution is not isolated (rank too large for
     exact data, l2 = 0), no derivative exists; the answer is finite, of directions along which the
-    objective is not flat. `cp.pullback` tells how well the system was solved.
+    objective is not flat, and zero in the worst case. `cp.pullback` tells how well the system was
+    solved.
 
     Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3; laws
     I10ᴴ, J3ᴴ; entry weights: Tomasi & Bro, Chemom. Intell. Lab. Syst. 75 (2005) 163–180,
@@ -116,7 +117,9 @@ def als(
     doi:10.1109/TSP.2013.2269903; derivatives: Blondel et al., NeurIPS 2022, arXiv:2105.15183.
     """
     name = "cp.als"
-    x, w, options = arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
+    x, w, options = checked_arguments(
+        name, tensor, entry_weights, nonnegative, fixed_modes, precision
+    )
     rank = _check.rank(name, rank)
     max_iters = _check.at_least_one(name, "max_iters", max_iters)
     restarts = _check.at_least_one(name, "restarts", restarts)
@@ -133,7 +136,7 @@ def als(
         result = _program.driven(x, w, given, key, l2, tol, *static, show)
     else:
         result = _program.fit(x, w, given, key, l2, tol, *static)
-    _refuse_bad_data(name, result.status)
+    refuse_bad_data(name, result.status)
     return result
 
 
@@ -174,11 +177,11 @@ def als_init(
         3
     """
     name = "cp.als_init"
-    x, w, options = arguments(name, tensor, entry_weights, nonnegative, fixed_modes, None)
+    x, w, options = checked_arguments(name, tensor, entry_weights, nonnegative, fixed_modes, None)
     kind, given, key = checked_start(name, init, key, x, _check.rank(name, rank), 1)
     _check_fixed(name, kind, options, x.ndim)
     state, status = _program.first(x, w, given, key, kind, rank, options)
-    _refuse_bad_data(name, status)
+    refuse_bad_data(name, status)
     return state
 
 
@@ -219,7 +222,9 @@ def als_step(
         (5,)
     """
     name = "cp.als_step"
-    x, w, options = arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
+    x, w, options = checked_arguments(
+        name, tensor, entry_weights, nonnegative, fixed_modes, precision
+    )
     if not isinstance(state, ALSState):
         raise ValueError(f"{name}: state needs to be an ALSState, got {type(state).__name__}")
     _check.factors(name, state.cp.factors, x.shape)
@@ -238,10 +243,3 @@ def _refuse_tracers(name: str, arrays: Any) -> None:
         raise ValueError(
             f"{name}: progress and callback work outside jit, vmap and grad only, got traced arrays"
         )
-
-
-def _refuse_bad_data(name: str, status: Array) -> None:
-    if not isinstance(status, Tracer):
-        worst = int(np.max(status))
-        if worst in (BAD_DATA, BAD_WEIGHTS):
-            raise ValueError(f"{name}: {MESSAGES[worst]}")

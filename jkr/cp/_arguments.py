@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
 from jkr import _check
 from jkr._contractions._partial import Precision
+from jkr.cp._result import BAD_DATA, BAD_WEIGHTS, MESSAGES
 from jkr.cp._sweep import Options
 
 
-def arguments(
+def checked_arguments(
     name: str,
     tensor: ArrayLike,
     entry_weights: ArrayLike | None,
@@ -20,7 +22,7 @@ def arguments(
     fixed_modes: int | Sequence[int],
     precision: Precision,
 ) -> tuple[Array, Array | None, Options]:
-    """The tensor, the entry weights in its real dtype or None, and the static options."""
+    """The tensor, the entry weights if there are any, and the static options."""
     x = _check.data(name, tensor)
     w = None
     if entry_weights is not None:
@@ -41,3 +43,11 @@ def penalty(name: str, l2: ArrayLike, dtype: DTypeLike) -> ArrayLike:
     if not isinstance(value, Tracer) and not 0 <= float(value) < float("inf"):
         raise ValueError(f"{name}: l2 needs to be finite and nonnegative, got {float(value)}")
     return value
+
+
+def refuse_bad_data(name: str, status: Array) -> None:
+    """Raise where data were measured and found bad; under a transform nothing is known yet."""
+    if not isinstance(status, Tracer):
+        worst = int(np.max(status))
+        if worst in (BAD_DATA, BAD_WEIGHTS):
+            raise ValueError(f"{name}: {MESSAGES[worst]}")

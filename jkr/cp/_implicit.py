@@ -24,6 +24,7 @@ from jax.flatten_util import ravel_pytree
 
 from jkr import _check
 from jkr._contractions._cg import solve_symmetric
+from jkr._products._hadamard import hadamard
 from jkr.cp._sweep import unit_columns
 
 _STEPS = 500  # of conjugate gradients
@@ -36,10 +37,11 @@ class Equations(NamedTuple):
     """The stationarity equations of a fit.
 
     Attributes:
-        gradient: (balanced free factors, data) to ∂/∂conj(Aₙ) of the objective, one a factor.
+        gradient: (balanced free factors, data) to the D with df = Re Σ conj(dAₙ)∘Dₙ of the
+            objective f, one a factor.
         preconditioners: (the same) to one linear map a factor, about the inverse of the diagonal
             block of the Hessian, symmetric positive semi-definite.
-        held: for each factor, whether its zeros are held there.
+        held: for each free factor, whether its zeros are held there.
     """
 
     gradient: Callable[[Factors, Any], Factors]
@@ -54,7 +56,7 @@ class System(NamedTuple):
         free: the balanced factors.
         flat: factors to a vector.
         back: a vector to factors.
-        project: a vector's part that moves.
+        project: a vector's part that moves, an orthogonal projection.
         multiply: H on what moves, the identity on the rest.
         precondition: about the inverse of that.
     """
@@ -73,36 +75,33 @@ class System(NamedTuple):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def solution(
-    equations: Equations, weights: Array, units: Factors, data: Any, scale: Array
+def stationary_point(
+    equations: Equations, weights: Array, units: Factors, data: Any
 ) -> tuple[Array, Factors]:
-    """Weights and unit columns at which the equations hold, differentiable in the data.
+    """The weights and unit columns themselves, where the equations hold: functions of the data.
 
     Args:
         equations: of the fit.
-        weights: λ, (R,), nonnegative, in the units of the tensor.
-        units: the columns of the free factors.
+        weights: λ, (R,), nonnegative. What tangent they have does not count.
+        units: the columns of the free factors; nor theirs.
         data: what the equations depend on, a pytree.
-        scale: of the tensor; the equations are for weights in units of it.
     """
     return weights, units
 
 
-@partial(solution.defjvp, symbolic_zeros=True)
-def _solution_jvp(equations, primals, tangents):
-    weights, units = solution(equations, *primals)
-    _, _, data, scale = primals
-    system = linearised(equations, weights, units, data, scale)
+@partial(stationary_point.defjvp, symbolic_zeros=True)
+def _stationary_point_jvp(equations, primals, tangents):
+    weights, units = point = stationary_point(equations, *primals)
+    data = primals[2]
+    system = linearised(equations, weights, units, data)
     forced = pushed(lambda data: equations.gradient(system.free, data), (data,), (tangents[2],))
     moved = system.solve(jax.tree.map(jnp.negative, forced))
-    return jax.jvp(lambda free: normal_form(free, units, scale), (system.free,), (moved,))
+    return point, jax.jvp(partial(normal_form, previous=units), (system.free,), (moved,))[1]
 
 
-def linearised(
-    equations: Equations, weights: Array, units: Factors, data: Any, scale: Array
-) -> System:
-    """The system at a solution."""
-    free = balanced(weights, units, scale)
+def linearised(equations: Equations, weights: Array, units: Factors, data: Any) -> System:
+    """The system at a stationary point."""
+    free = balanced(weights, units)
     hessian = jax.linearize(lambda free: equations.gradient(free, data), free)[1]
     preconditioners = equations.preconditioners(free, data)
     back = _flattened(free)[1]
@@ -117,27 +116,25 @@ def linearised(
         inside = project(v)
         return project(flat(f(back(inside)))) + (v - inside)
 
-    def precondition(vs: Factors) -> Factors:
+    def by_blocks(vs: Factors) -> Factors:
         return tuple(f(v) for f, v in zip(preconditioners, vs, strict=True))
 
-    multiply, precondition_flat = partial(restricted, hessian), partial(restricted, precondition)
-    return System(free, flat, back, project, multiply, precondition_flat)
+    multiply, precondition = partial(restricted, hessian), partial(restricted, by_blocks)
+    return System(free, flat, back, project, multiply, precondition)
 
 
-def balanced(weights: Array, units: Factors, scale: Array) -> Factors:
-    """The weights, in units of the scale, spread evenly over the factors."""
-    size = weights.real / scale
+def balanced(weights: Array, units: Factors) -> Factors:
+    """The weights spread evenly over the free factors."""
+    size = weights.real
     there = size > 0
     each = jnp.where(there, jnp.where(there, size, 1) ** (1 / len(units)), 0)
     return tuple(u * each.astype(u.dtype)[None, :] for u in units)
 
 
-def normal_form(free: Factors, previous: Factors, scale: Array) -> tuple[Array, Factors]:
-    """Weights in the units of the tensor, and unit columns; previous ones where one vanished."""
+def normal_form(free: Factors, previous: Factors) -> tuple[Array, Factors]:
+    """Weights and unit columns of balanced factors; previous columns where one vanished."""
     pairs = [unit_columns(a, u) for a, u in zip(free, previous, strict=True)]
-    weights = scale.astype(free[0].dtype)[None]
-    for norms, _ in pairs:
-        weights = weights * norms
+    weights = hadamard(*(norms[None, :] for norms, _ in pairs))[0]
     return weights, tuple(columns for _, columns in pairs)
 
 

@@ -17,9 +17,9 @@ from jkr._contractions._partial import reconstruct
 from jkr._contractions._precise import gram, matmul
 from jkr._contractions._solve import inverse_root
 from jkr._products._hadamard import hadamard
-from jkr.cp._implicit import Equations, Factors, Linear, balanced, pushed, solution
+from jkr.cp._implicit import Equations, Factors, Linear, balanced, pushed, stationary_point
 from jkr.cp._loss import half_squares
-from jkr.cp._model import CPTensor, column_norms, square_root
+from jkr.cp._model import CPTensor, column_norms
 from jkr.cp._result import CPResult
 from jkr.cp._sweep import Data, Options, measured, observed, prepared, unit_weights
 
@@ -36,7 +36,11 @@ def equations(options: Options) -> Equations:
 
 
 def gradient(free: Factors, known: Known, options: Options) -> Factors:
-    """∂/∂conj(Aₙ) for the free modes: Aₙ Γₙᵀ − T₍ₙ₎K̄ₙ + l2 Aₙ, or (W∘(M − T))₍ₙ₎K̄ₙ + l2 Aₙ."""
+    """Aₙ Γₙᵀ − T₍ₙ₎K̄ₙ + l2 Aₙ, or (W∘(M − T))₍ₙ₎K̄ₙ + l2 Aₙ, of the free modes.
+
+    Γₙ is the Hadamard product of the other Grams, Kₙ the Khatri–Rao product of the other factors,
+    T in units of its scale.
+    """
     (x, w, l2, scale, _), factors = known[0], merged(free, known[1], options)
     conjugate = tuple(a.conj() for a in factors)
     if w is None:
@@ -89,7 +93,7 @@ def parted(factors: Factors, options: Options) -> tuple[Factors, Factors]:
 def stationarity(cp: CPTensor, data: Data, options: Options) -> Array:
     """The relative gradient of `CPResult` at a model in the units of the tensor."""
     units, fixed = parted(cp.factors, options)
-    free = balanced(cp.weights, units, data.scale)
+    free = balanced(cp.weights / data.scale.astype(cp.weights.dtype), units)
     norms = [column_norms(a)[None, :] for a in merged(free, fixed, options)]
     slopes = gradient(free, (data, fixed), options)
     worst = jnp.zeros_like(data.norm)
@@ -108,10 +112,11 @@ def differentiable(
     """The same result, with derivatives with respect to the data, l2 and the fixed factors."""
     result = lax.stop_gradient(result)
     scale, norm, _ = measured(*lax.stop_gradient((x, w)))
-    data = prepared(x, w, l2, scale, norm, options)
-    weights, units = result.cp.weights, parted(result.cp.factors, options)[0]
-    weights, units = solution(equations(options), weights, units, (data, fixed), scale)
-    cp = CPTensor(weights, merged(units, fixed, options))
+    known = prepared(x, w, l2, scale, norm, options), fixed
+    units = parted(result.cp.factors, options)[0]
+    unit = scale.astype(x.dtype)
+    weights, units = stationary_point(equations(options), result.cp.weights / unit, units, known)
+    cp = CPTensor(weights * unit, merged(units, fixed, options))
     error = _known_error(options, result.relative_error, cp, x, w, scale)
     return result._replace(cp=cp, relative_error=error, fit=1 - error)
 
@@ -126,13 +131,15 @@ def _known_error(
 
 @partial(_known_error.defjvp, symbolic_zeros=True)
 def _known_error_jvp(options, primals, tangents):
-    def error(cp, x, w, scale):
+    def squared_error(cp, x, w, scale):
+        # With entry weights, if only ones, because without them digits cancel near an exact fit.
+        w = jnp.ones(x.shape, x.real.dtype) if w is None else unit_weights(w)
         seen = observed(jnp.where(jnp.isfinite(x), x, 0), w) / scale.astype(x.dtype)
-        unit = None if w is None else unit_weights(w)
-        squares = (seen * seen.conj()).real
-        norm = square_root(jnp.sum(squares if unit is None else unit * squares))
         model = CPTensor(cp.weights / scale.astype(x.dtype), cp.factors)
-        squared = 2 * half_squares(model, seen, unit, options.precision)
-        return square_root(squared) / jnp.where(norm > 0, norm, 1)
+        norm = jnp.sum(w * (seen * seen.conj()).real)
+        return 2 * half_squares(model, seen, w, options.precision) / jnp.where(norm > 0, norm, 1)
 
-    return _known_error(options, *primals), pushed(error, primals[1:], tangents[1:])
+    error = _known_error(options, *primals)
+    there = error > 10 * float(jnp.finfo(error.dtype).eps)  # an exact fit is at a kink
+    moved = pushed(squared_error, primals[1:], tangents[1:])
+    return error, jnp.where(there, moved / (2 * jnp.where(there, error, 1)), 0)

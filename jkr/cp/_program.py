@@ -86,7 +86,7 @@ def _finished(x, w, data, state, history, tol, status, dtype, options) -> CPResu
     eps = float(jnp.finfo(x.dtype).eps)
     vanished = jnp.any(weights.real <= eps * jnp.max(weights.real))
     dependent = vanished | is_singular(hadamard(*grams), eps**0.5)
-    ended = jnp.where(slope > _result.TIGHT, _result.ROUGH, _result.CONVERGED)
+    ended = jnp.where(slope > _result.ROUGH_ABOVE, _result.ROUGH, _result.CONVERGED)
     ended = jnp.where(dependent, _result.DEPENDENT, ended)
     ended = jnp.where(converged, ended, _result.MAX_ITERS)
     rounded = [a.astype(dtype) for a in jax.tree.leaves(state.cp)]

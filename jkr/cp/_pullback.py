@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator
-from jkr.cp._arguments import arguments, penalty
+from jkr.cp._arguments import checked_arguments, penalty, refuse_bad_data
 from jkr.cp._implicit import linearised, normal_form
 from jkr.cp._least_squares import equations, parted
 from jkr.cp._model import CPTensor
@@ -24,8 +24,9 @@ class Pullback(NamedTuple):
     """Cotangents of what a fit was made of, in JAX's convention, as `jax.vjp` would give them.
 
     Attributes:
-        tensor: (I_1, …, I_N).
-        entry_weights: of the tensor's shape, or None where none were given.
+        tensor: (I_1, …, I_N), of the tensor's dtype.
+        entry_weights: of the tensor's shape, floating where a mask of booleans or integers was
+            given; None where nothing was.
         l2: scalar.
         fixed: factors of the fixed modes, in their order.
         residual: ‖b − H z‖/‖b‖ of the linear system that was solved, 0 where b is zero. The
@@ -55,7 +56,8 @@ def pullback(
     `jax.grad` through `als` gives the same cotangents (R7), but nothing can be said then: the
     result has been returned. A residual that is not small means that the system is nearly
     singular: the fit is not stationary, or its solution not isolated (too many components; try
-    l2 > 0).
+    l2 > 0), or the precision too low for its condition. (Of float16 and bfloat16 data the result
+    holds the rounded model, and derivatives are taken there.)
 
     Args:
         result: of `als` with this tensor and these options.
@@ -71,8 +73,8 @@ def pullback(
         Pullback.
 
     Raises:
-        ValueError: a result that is none, a model or a cotangent of another shape than the
-            tensor's, and as in `als`.
+        ValueError: a result that is none, a cotangent of another shape, rank or kind than the
+            model, and as in `als`. Under `jit`, bad data are not refused; the residual is NaN then.
 
     Example:
         >>> import jax, jkr
@@ -86,40 +88,53 @@ def pullback(
     Source: as `als`, R7.
     """
     name = "cp.pullback"
-    x, w, options = arguments(name, tensor, entry_weights, nonnegative, fixed_modes, precision)
+    x, w, options = checked_arguments(
+        name, tensor, entry_weights, nonnegative, fixed_modes, precision
+    )
     if not isinstance(result, CPResult):
         raise ValueError(f"{name}: result needs to be a CPResult, got {type(result).__name__}")
     l2 = penalty(name, l2, jnp.finfo(accumulator(x.dtype)).dtype)
     factors, weights = _check.model(name, result.cp, x.shape, result.cp.rank, x.dtype)
-    toward, of_weights = _check.model(name, cotangent, x.shape, result.cp.rank, x.dtype)
+    toward, of_weights = _check.model(
+        name, cotangent, x.shape, result.cp.rank, x.dtype, what="cotangent"
+    )
     model, direction = CPTensor(weights, tuple(factors)), CPTensor(of_weights, tuple(toward))
-    return _pulled(model, x, w, l2, direction, options)
+    back, status = _pulled(model, x, w, l2, direction, options)
+    refuse_bad_data(name, status)
+    return back
 
 
 @partial(jax.jit, static_argnames="options")
-def _pulled(cp, x, w, l2, cotangent, options: Options) -> Pullback:
-    dtypes = jax.tree.map(lambda a: a.dtype, (x, w, jnp.asarray(l2)))
-    x, cp, cotangent = jax.tree.map(lambda a: a.astype(accumulator(x.dtype)), (x, cp, cotangent))
+def _pulled(cp, x, w, l2, cotangent, options: Options) -> tuple[Pullback, Array]:
+    dtype, given = x.dtype, w
+    x, cp, cotangent = jax.tree.map(lambda a: a.astype(accumulator(dtype)), (x, cp, cotangent))
     w = None if w is None else w.astype(x.real.dtype)
-    scale, norm, _ = measured(x, w)
+    scale, norm, status = measured(x, w)
+    unit = scale.astype(x.dtype)
     units, fixed = parted(cp.factors, options)
     by_units, by_fixed = parted(cotangent.factors, options)
-
-    def forced(x, w, l2, fixed):
-        data = prepared(x, w, l2, scale, norm, options)
-        return equations(options).gradient(system.free, (data, fixed))
-
-    data = prepared(x, w, l2, scale, norm, options)
-    system = linearised(equations(options), cp.weights, units, (data, fixed), scale)
-    _, to_free = jax.vjp(lambda free: normal_form(free, units, scale), system.free)
+    known, to_arguments = jax.vjp(
+        lambda x, w, l2, fixed: (prepared(x, w, l2, scale, norm, options), fixed), x, w, l2, fixed
+    )
+    conditions = equations(options)
+    system = linearised(conditions, cp.weights / unit, units, known)
+    _, to_free = jax.vjp(partial(normal_form, previous=units), system.free)
     # Where JAX pairs a cotangent c with a vector v as Re Σ c v, the system has Re Σ conj(c) v.
-    b = jax.tree.map(jnp.conj, to_free((cotangent.weights, by_units))[0])
+    b = jax.tree.map(jnp.conj, to_free((cotangent.weights * unit, by_units))[0])
     z = system.solve(b)
     flat = system.project(system.flat(b))
     size = jnp.linalg.norm(flat)
     residual = jnp.linalg.norm(flat - system.multiply(system.flat(z)))
-    _, to_data = jax.vjp(forced, x, w, l2, fixed)
-    *parts, to_fixed = to_data(jax.tree.map(lambda v: -v.conj(), z))
-    of_x, of_w, of_l2 = jax.tree.map(lambda a, dtype: a.astype(dtype), tuple(parts), dtypes)
-    every = tuple(a + c for a, c in zip(to_fixed, by_fixed, strict=True))
-    return Pullback(of_x, of_w, of_l2, every, residual / jnp.where(size > 0, size, 1))
+    _, to_known = jax.vjp(lambda known: conditions.gradient(system.free, known), known)
+    (towards,) = to_known(jax.tree.map(lambda v: -v.conj(), z))
+    of_x, of_w, of_l2, of_fixed = to_arguments(towards)
+    back = Pullback(
+        of_x.astype(dtype),
+        of_w
+        if given is None or not jnp.isdtype(given.dtype, "real floating")
+        else of_w.astype(given.dtype),
+        of_l2,
+        tuple((a + c).astype(dtype) for a, c in zip(of_fixed, by_fixed, strict=True)),
+        residual / jnp.where(size > 0, size, 1),
+    )
+    return back, status

@@ -15,14 +15,14 @@ from jkr.cp._model import CPTensor
 CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
 
 # The relative gradient above which derivatives through a fit are rough.
-TIGHT = 1e-4
+ROUGH_ABOVE = 1e-4
 
 MESSAGES = {
     CONVERGED: "converged: the fit changed by less than tol in the last sweep",
     ROUGH: (
         "converged: the fit changed by less than tol in the last sweep, but its gradient is not "
-        f"small (stationarity above {TIGHT:g}), so that derivatives through it would be rough: for "
-        "them, lower tol"
+        f"small (stationarity above {ROUGH_ABOVE:g}), so that derivatives through it would be "
+        "rough: for them, lower tol"
     ),
     DEPENDENT: (
         "converged, but components are linearly dependent or vanish, so the model is not unique: "
@@ -52,15 +52,16 @@ class CPResult(NamedTuple):
             from the residual itself, entry by entry; 1 for the zero tensor.
         relative_error: 1 − fit.
         iterations: number of sweeps done.
-        converged: whether |Δfit| < tol stopped the fit.
+        converged: whether |Δfit| < tol stopped the fit; so it did where status is 0, 1 or 2.
         status: 0 converged; 1 converged, but derivatives through the fit are rough; 2 converged to
             dependent components; 3 max_iters reached; 4 interrupted; 5 not finite; 6 NaN or inf in
             the data; 7 entry weights that are negative, not finite or all zero. `message` says it
             in words.
         stationarity: how far the fit is from a stationary point: the gradient with respect to a
             free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that multiplies
-            it, the largest of all modes; inf where it is not finite. Derivatives through the fit
-            are in error by about this times the condition of the problem.
+            it, the largest of all modes; of a nonnegative factor the gradient's projection, of
+            float16 and bfloat16 data before rounding; inf where it is not finite. Derivatives
+            through the fit are in error by about this times the condition of the problem.
         history: fit after each sweep, (max_iters,), padded with its last value. From
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not

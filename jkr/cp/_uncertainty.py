@@ -11,6 +11,7 @@ within their span, of R rows a mode at most, is written out; with entry weights,
 """
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import NamedTuple
 
 import jax
@@ -24,17 +25,19 @@ from jkr._contractions._residual import squared_residual
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked
 from jkr.cp._result import CPResult
+from jkr.cp._sweep import measured, unit_weights
 
 Factors = Sequence[Array]
 
 
 class Condition(NamedTuple):
-    """How far the components of a model are from being exchangeable with each other.
+    """How strongly the rank-one components of a model move when the tensor moves.
 
     Attributes:
         number: 1/√(smallest of the spectrum), at least 1: the largest change of the rank-one
             components over the change of the tensor that causes it, for small changes; inf where
-            the model is not unique.
+            the model is not unique, or cannot be told from such a one (numbers above about 500 in
+            float32, 1e7 in float64).
         spectrum: eigenvalues of the gauge-free Gauss–Newton matrix, decreasing,
             (R(1 + Σₙ(I_n − 1)),): the squared singular values of an orthonormal basis for each
             component's tangent space, side by side.
@@ -79,7 +82,7 @@ def condition(cp: CPTensor | CPResult) -> Condition:
     ]
     spectrum = jnp.sort(jnp.concatenate([inside, *outside]))[::-1]
     smallest = spectrum[-1]
-    unique = smallest > spectrum.size * float(jnp.finfo(spectrum.dtype).eps)
+    unique = smallest > 16 * float(jnp.finfo(spectrum.dtype).eps) * spectrum[0]
     return Condition(
         jnp.where(unique, 1 / jnp.sqrt(jnp.where(unique, smallest, 1)), jnp.inf), spectrum
     )
@@ -92,7 +95,8 @@ def standard_errors(
 
     The covariance is σ² times the inverse of the Gauss–Newton matrix (the Cramér–Rao bound, to
     first order in the noise), with σ² = ‖W½∘(T − M)‖²/(observed entries − R(1 + Σₙ(I_n − 1))).
-    For complex data, of circular noise, they are root mean squares of |change|.
+    Complex data, noise being circular: of the weights, and of each column the root mean square of
+    |change| once its phase is that of the truth.
 
     Args:
         result: of a fit without l2 and without constraints that bind, or its CPTensor; a model
@@ -129,13 +133,17 @@ def standard_errors(
     w = None
     if entry_weights is not None:
         w = _check.entry_weights(name, entry_weights, x.shape).astype(x.real.dtype)
-    small, bases = _compressed(units)
-    if w is not None:  # nothing is block diagonal
-        small, bases = list(units), [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
-    free = weights.shape[0] * (1 + sum(a.shape[0] - 1 for a in units))
-    seen = x.size if w is None else jnp.sum(w != 0).astype(x.real.dtype)
-    squared = squared_residual(weights, units, x, w, precision="highest")
-    noise = jnp.where(seen > free, squared / jnp.maximum(seen - free, 1), jnp.inf)
+    scale, *_ = measured(x, w)
+    w = None if w is None else unit_weights(w)
+    if w is None:
+        small, bases = _compressed(units)
+    else:  # nothing is block diagonal
+        small, bases = units, [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
+    weights = weights / scale.astype(x.dtype)
+    squared = squared_residual(weights, units, x, w, scale=scale, precision="highest")
+    parameters = weights.shape[0] * (1 + sum(a.shape[0] - 1 for a in units))
+    spare = (jnp.asarray(x.size) if w is None else jnp.sum(w != 0)) - parameters
+    noise = jnp.sqrt(squared / jnp.maximum(spare, 1).astype(squared.dtype))
     of_weights, of_columns = _variances(small, bases, w)
     if w is None:
         outside = [_inverse_diagonal(hadamard(*grams)) for grams in _other_grams(units)]
@@ -144,12 +152,16 @@ def standard_errors(
             for c, d, q in zip(of_columns, outside, bases, strict=True)
         ]
     size = jnp.abs(weights)[None, :]
-    there = size > 0
+    known = (spare > 0) & (size > 0)
     columns = (
-        jnp.where(there, jnp.sqrt(noise * c) / jnp.where(there, size, 1), jnp.inf)
+        jnp.where(
+            known, noise * jnp.sqrt(jnp.maximum(c, 0)) / jnp.where(size > 0, size, 1), jnp.inf
+        )
         for c in of_columns
     )
-    return CPTensor(jnp.sqrt(noise * of_weights), tuple(columns))
+    return CPTensor(
+        jnp.where(spare > 0, scale * noise * jnp.sqrt(of_weights), jnp.inf), tuple(columns)
+    )
 
 
 def _unit_model(name: str, cp: CPTensor | CPResult) -> CPTensor:
@@ -200,7 +212,7 @@ def _block(units: Factors, w: Array | None, n: int, m: int) -> Array:
         G = hadamard(*grams) if grams else jnp.ones((a.shape[1],) * 2, a.dtype)
         G = G[None, :, :] if n == m else G[None, None, :, :]
     else:
-        letters = "abcdefg"[: w.ndim]
+        letters = ascii_uppercase[: w.ndim]
         kept = letters[n] if n == m else letters[n] + letters[m]
         pairs = ",".join(f"{letters[k]}r,{letters[k]}s" for k in rest)
         both = [c for k in rest for c in (units[k].conj(), units[k])]
@@ -224,12 +236,13 @@ def _along_columns(units: Factors) -> Array:
 
 
 def _inverse_diagonal(G: Array) -> Array:
-    root = _inverse_root(G)
+    """Diagonal of G⁻¹."""
+    root = _clipped_root(G)
     return jnp.sum(jnp.abs(root) ** 2, axis=1)
 
 
-def _inverse_root(G: Array) -> Array:
-    """C with G⁻¹ = C Cᴴ; eigenvalues below rounding are taken for rounding."""
+def _clipped_root(G: Array) -> Array:
+    """C with G⁻¹ = C Cᴴ; eigenvalues below rounding are raised to it."""
     values, vectors = jnp.linalg.eigh(G)
     least = float(jnp.finfo(G.dtype).eps) * G.shape[0] * values[-1]
     return vectors / jnp.sqrt(jnp.maximum(values, least))[None, :].astype(G.dtype)
@@ -238,12 +251,12 @@ def _inverse_root(G: Array) -> Array:
 def _variances(units: Factors, bases: Factors, w: Array | None) -> tuple[Array, Factors]:
     """Diagonal of S⁻¹ for the weights, and for the columns, in units of σ²; λ = 1."""
     order, rank = len(units), units[0].shape[1]
-    Z, root = _along_columns(units), _inverse_root(_tangent_gram(units, w))
+    Z, root = _along_columns(units), _clipped_root(_tangent_gram(units, w))
     along = gram(Z, root)  # (N R, p)
     sums = jnp.sum(along.reshape(order, rank, -1), axis=0)
     of_weights = jnp.sum(jnp.abs(sums) ** 2, axis=1) / order
     if jnp.iscomplexobj(Z):
-        of_weights = of_weights / 2  # the real part of the change; the phase is the columns'
+        of_weights = of_weights / 2  # the real part of the change; the rest turns the phase
     across, columns, row = root - matmul(Z, along), [], 0
     for a, q in zip(units, bases, strict=True):
         mine = across[row : row + a.size].reshape(*a.shape, -1)
