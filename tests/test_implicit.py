@@ -133,7 +133,9 @@ def test_derivatives_of_the_fit_near_an_exact_one_in_single_precision():
     assert off < 0.01 * jnp.linalg.norm(exact.ravel())
 
 
-@pytest.mark.parametrize("options", [{}, {"entry_weights": MASK}, {"l2": 0.1}], ids=["plain", "missing", "l2"])
+@pytest.mark.parametrize(
+    "options", [{}, {"entry_weights": MASK}, {"l2": 0.1}], ids=["plain", "missing", "l2"]
+)
 def test_no_derivative_is_ever_nan(options):
     def of_everything(x):
         result = cp.als(x, 3, key=KEY, **options)
@@ -166,6 +168,39 @@ def test_what_is_unobserved_or_weighs_nothing_has_no_derivative():
     assert np.all(of_w[MASK] != 0)
     # Weights count relative to each other only.
     assert_allclose(jnp.sum(of_w * w), 0, atol=1e-8)
+
+
+def test_rows_with_nothing_observed_do_not_move():
+    w = WEIGHTS.at[1].set(0)
+    f = lambda x: jnp.sum(jnp.sin(fit(x, entry_weights=w).cp.full()[0]))  # noqa: E731
+    direction, h = jax.random.normal(KEY, SHAPE), 1e-5
+    forward, reverse = jax.jvp(f, (NOISY,), (direction,))[1], jax.grad(f)(NOISY)
+    assert_allclose(jnp.sum(reverse * direction), forward, rtol=1e-8)
+    difference = (f(NOISY + h * direction) - f(NOISY - h * direction)) / (2 * h)
+    assert_allclose(forward, difference, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e-4, 1e10, 1e18])
+def test_cotangents_of_any_size(size):
+    f = lambda x: jnp.sum(fit(x, max_iters=100).cp.full() ** 2)  # noqa: E731
+    x = NOISY.astype("float32")
+    plain, scaled = jax.vjp(f, x)[1], jax.vjp(f, x)[1](jnp.float32(size))[0]
+    assert_allclose(scaled / size, plain(jnp.float32(1))[0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_cotangent_that_is_nan_stays_so():
+    back = jax.vjp(lambda x: fit(x, max_iters=50).cp.weights, NOISY)[1]
+    assert np.isnan(back(jnp.array([jnp.nan, 1.0]))[0]).all()
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e12])
+def test_frozen_columns_of_any_size(size):
+    start = START._replace(weights=START.weights / size)
+    slope = [
+        jax.grad(lambda x, a=a: jnp.sum(jnp.sin(fit_with_frozen(x, a).cp.full())))(NOISY)
+        for a in (start.factors[1], size * start.factors[1])
+    ]
+    assert_allclose(*slope, rtol=1e-8, atol=1e-10)
 
 
 def test_frozen_columns_pass_their_cotangents_on():

@@ -32,7 +32,9 @@ def test_standard_errors_cover_the_truth(w, dtype):
 
     found, errors = simulated(jax.random.split(jax.random.key(5), 200))
     turn = [jnp.einsum("kir,ir->kr", a.conj(), t) for a, t in zip(found[1], truth[1], strict=True)]
-    turned = (a * (z / jnp.abs(z).astype(z.dtype))[:, None] for a, z in zip(found[1], turn, strict=True))
+    turned = (
+        a * (z / jnp.abs(z).astype(z.dtype))[:, None] for a, z in zip(found[1], turn, strict=True)
+    )
     found = cp.CPTensor(found.weights, tuple(turned))
     off = jax.tree.map(lambda a, t: jnp.abs(a - t[None]), found, truth)
     squares = jax.tree.map(lambda d, e: jnp.mean((d / e) ** 2), off, errors)
@@ -63,7 +65,9 @@ def test_standard_errors_are_in_the_units_of_the_data(size):
     result = cp.als(x, 2, key=KEY)
     plain = cp.standard_errors(result, x)
     larger = result.cp._replace(weights=(size * result.cp.weights).astype(x.dtype))
-    scaled = cp.standard_errors(larger, (size * x).astype(x.dtype), entry_weights=jnp.ones(SHAPE, bool))
+    scaled = cp.standard_errors(
+        larger, (size * x).astype(x.dtype), entry_weights=jnp.ones(SHAPE, bool)
+    )
     assert_allclose(scaled.weights / size, plain.weights, rtol=1e-3)
     for a, b in zip(scaled.factors, plain.factors, strict=True):
         assert_allclose(a, b, rtol=1e-3)

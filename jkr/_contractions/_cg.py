@@ -23,9 +23,9 @@ def solve_symmetric(multiply: Linear, precondition: Linear, b: Array, *, steps: 
 
     Returns:
         Array (n,), x with rᵀMr ≤ eps^{3/2} bᵀMb, r the residual. Where H is flat or bends down
-        along a direction of search, pᵀHp ≤ √eps·pᵀM⁻¹p, it is the iterate before (Steihaug,
-        doi:10.1137/0720042, without his boundary), which is 0 if that is the first. Always finite:
-        0 for a b that is not. Who must know how good x is looks at b − H x.
+        along a direction of search, pᵀHp ≤ 16 eps·pᵀM⁻¹p, it is the iterate before (Steihaug,
+        doi:10.1137/0720042, without his boundary), which is 0 if that is the first. Finite for
+        finite b, NaN for others. Who must know how good x is looks at b − H x.
     """
     solve = partial(_conjugate_gradients, precondition=precondition, steps=steps)
     return lax.custom_linear_solve(multiply, b, solve, symmetric=True)
@@ -34,6 +34,9 @@ def solve_symmetric(multiply: Linear, precondition: Linear, b: Array, *, steps: 
 def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, steps: int) -> Array:
     """The residual is r, the direction of search p = M m."""
     eps = float(jnp.finfo(b.dtype).eps)
+    size = jnp.max(jnp.abs(b), initial=0)
+    scale = jnp.where(size > 0, size, 1)
+    b = b / scale
     z = precondition(b)
     first = b @ z
 
@@ -45,7 +48,7 @@ def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, st
         x, r, p, m, size, k, _ = carry
         q = multiply(p)
         curvature = p @ q
-        curved = curvature > eps**0.5 * (p @ m)
+        curved = curvature > 16 * eps * (p @ m)
         length = jnp.where(curved, size / jnp.where(curved, curvature, 1), 0)
         x, r = x + length * p, r - length * q
         z = precondition(r)
@@ -55,4 +58,5 @@ def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, st
 
     start = jnp.zeros_like(b), b, z, b, first, 0, True
     x = lax.while_loop(going, step, start)[0]
-    return jnp.where(jnp.isfinite(x), x, 0)
+    x = scale * jnp.where(jnp.isfinite(x), x, 0)
+    return jnp.where(jnp.isfinite(size), x, jnp.nan)

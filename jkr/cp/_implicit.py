@@ -10,7 +10,7 @@ singular along such changes (for complex factors along phases, too). The system 
 factors of equal column norms, orthogonally to the gauge: that is where balanced factors stay
 balanced. Unit columns and weights are made of them afterwards, by plain code.
 
-Entries that a constraint holds at zero do not move either: derivatives are those on the active set.
+Entries that a constraint holds at zero, or that nothing is known of, do not move either.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,12 +41,12 @@ class Equations(NamedTuple):
             objective f, one a factor.
         preconditioners: (the same) to one linear map a factor, about the inverse of the diagonal
             block of the Hessian, symmetric positive semi-definite.
-        held: for each free factor, whether its zeros are held there.
+        moving: (the same) to one mask a factor of the entries that move, True for all.
     """
 
     gradient: Callable[[Factors, Any], Factors]
     preconditioners: Callable[[Factors, Any], Sequence[Linear]]
-    held: tuple[bool, ...]
+    moving: Callable[[Factors, Any], Sequence[Array]]
 
 
 class System(NamedTuple):
@@ -57,7 +57,7 @@ class System(NamedTuple):
         flat: factors to a vector.
         back: a vector to factors.
         project: a vector's part that moves, an orthogonal projection.
-        multiply: H on what moves, the identity on the rest.
+        multiply: H on what moves, nothing of the rest.
         precondition: about the inverse of that.
     """
 
@@ -70,8 +70,10 @@ class System(NamedTuple):
 
     def solve(self, b: Factors) -> Factors:
         """H⁻¹b within what moves."""
-        moving = self.project(self.flat(b))
-        return self.back(solve_symmetric(self.multiply, self.precondition, moving, steps=_STEPS))
+        v = self.project(self.flat(b))
+        v = solve_symmetric(self.multiply, self.precondition, v, steps=_STEPS)
+        # Once more, because what moves depends on the data too: second derivatives see it here.
+        return self.back(self.project(v))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -103,18 +105,17 @@ def linearised(equations: Equations, weights: Array, units: Factors, data: Any) 
     """The system at a stationary point."""
     free = balanced(weights, units)
     hessian = jax.linearize(lambda free: equations.gradient(free, data), free)[1]
-    preconditioners = equations.preconditioners(free, data)
+    preconditioners, masks = equations.preconditioners(free, data), equations.moving(free, data)
     back = _flattened(free)[1]
 
     def flat(vs: Factors) -> Array:
         return _flattened(vs)[0]
 
     def project(v: Array) -> Array:
-        return flat(_movable(back(v), free, equations.held))
+        return flat(_movable(back(v), free, masks))
 
     def restricted(f: Callable[[Factors], Factors], v: Array) -> Array:
-        inside = project(v)
-        return project(flat(f(back(inside)))) + (v - inside)
+        return project(flat(f(back(project(v)))))
 
     def by_blocks(vs: Factors) -> Factors:
         return tuple(f(v) for f, v in zip(preconditioners, vs, strict=True))
@@ -138,20 +139,24 @@ def normal_form(free: Factors, previous: Factors) -> tuple[Array, Factors]:
     return weights, tuple(columns for _, columns in pairs)
 
 
-def _movable(vs: Factors, free: Factors, held: Sequence[bool]) -> Factors:
-    """The part of a change that moves: orthogonal to the gauge, and nothing where zeros are held.
+def _movable(vs: Factors, free: Factors, masks: Sequence[Array]) -> Factors:
+    """The orthogonal projection of a change on what moves: entries of the masks, off the gauge.
 
-    The gauge is (cₙ aₙ) with Σ cₙ = 0, component by component; all ‖aₙ‖ are equal, so that what
-    is orthogonal to it has equal coefficients aₙᴴvₙ/‖aₙ‖².
+    The gauge is (cₙ aₙ) with Σ cₙ = 0, component by component; orthogonal to it are coefficients
+    aₙᴴvₙ that do not depend on n.
     """
-    vs = tuple(jnp.where(a == 0, 0, v) if h else v for v, a, h in zip(vs, free, held, strict=True))
-    along = []
-    for a, v in zip(free, vs, strict=True):
-        square = jnp.sum((a * a.conj()).real, axis=0)
-        square = jnp.where(square > 0, square, 1).astype(a.dtype)
-        along.append(jnp.sum(a.conj() * v, axis=0) / square)
-    mean = sum(along[1:], start=along[0]) / len(along)
-    return tuple(v - a * (c - mean)[None, :] for a, v, c in zip(free, vs, along, strict=True))
+    vs = tuple(jnp.where(mask, v, 0) for v, mask in zip(vs, masks, strict=True))
+    free = tuple(jnp.where(mask, a, 0) for a, mask in zip(free, masks, strict=True))
+    squares = jnp.stack([jnp.sum((a * a.conj()).real, axis=0) for a in free])
+    products = jnp.stack([jnp.sum(a.conj() * v, axis=0) for a, v in zip(free, vs, strict=True)])
+    there = squares > 0
+    inverse = jnp.where(there, 1 / jnp.where(there, squares, 1), 0).astype(free[0].dtype)
+    # Where a column is zero, any change of the others' scales is of the gauge.
+    sums = jnp.sum(inverse, axis=0)
+    common = jnp.sum(products * inverse, axis=0) / jnp.where(sums == 0, 1, sums)
+    common = jnp.where(there.all(axis=0), common, 0)
+    along = (products - common[None, :]) * inverse
+    return tuple(v - a * c[None, :] for a, v, c in zip(free, vs, along, strict=True))
 
 
 def _flattened(vs: Factors) -> tuple[Array, Callable[[Array], Factors]]:

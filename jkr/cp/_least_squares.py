@@ -31,7 +31,7 @@ def equations(options: Options) -> Equations:
     return Equations(
         partial(gradient, options=options),
         partial(_preconditioners, options=options),
-        tuple(n in options.nonnegative for n in options.free),
+        partial(_moving, options=options),
     )
 
 
@@ -74,6 +74,18 @@ def _preconditioners(free: Factors, known: Known, options: Options) -> list[Line
         return lambda v: jnp.einsum("isr,isq,iq->ir", F.conj(), F, v, precision="highest")
 
     return [of_mode(n) for n in options.free]
+
+
+def _moving(free: Factors, known: Known, options: Options) -> list[Array]:
+    """Not the zeros of nonnegative factors, nor, without a penalty, rows with nothing observed."""
+    (_, w, l2, _, _), masks = known[0], []
+    for n, a in zip(options.free, free, strict=True):
+        mask = a != 0 if n in options.nonnegative else jnp.ones(a.shape, bool)
+        if w is not None:
+            seen = jnp.any(w != 0, axis=tuple(m for m in range(w.ndim) if m != n))
+            mask = mask & ((l2 > 0) | seen)[:, None]
+        masks.append(mask)
+    return masks
 
 
 def merged(free: Factors, fixed: Factors, options: Options) -> Factors:
