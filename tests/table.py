@@ -104,6 +104,22 @@ def rank_one_errors_reference(x, w, a, b):
     return noise[None] / jnp.sqrt(half).astype(noise.dtype), tuple(columns)
 
 
+def core_consistency_reference(x, w, a, b):
+    """The core by pseudo-inverses of factors whose columns share the size of their component."""
+    norms = [jnp.linalg.norm(z, axis=0) for z in (a, b)]
+    share = jnp.sqrt(jnp.abs(w) * norms[0] * norms[1]).real
+    a, b = (z * (share / n).astype(z.dtype)[None, :] for z, n in zip((a, b), norms, strict=True))
+    a = a * (w / jnp.abs(w).astype(w.dtype))[None, :]
+    core = jnp.linalg.pinv(a) @ x @ jnp.linalg.pinv(b).T
+    return 100 * (1 - jnp.sum(jnp.abs(core - jnp.eye(2, dtype=core.dtype)) ** 2) / 2)
+
+
+def degeneracy_reference(w, *factors):
+    one, other = (jnp.einsum("a,b,c->abc", *(f[:, r] for f in factors)) * w[r] for r in range(2))
+    inner = jnp.sum(one.conj() * other).real
+    return inner / (jnp.linalg.norm(one.ravel()) * jnp.linalg.norm(other.ravel()))
+
+
 TWO_MODELS = ((2,), (3, 2), (2, 2), (3,), (3, 3), (2, 3))
 
 PA, PB = ((2, 1), (1, 2)), ((1, 2), (2, 1))  # partitions of two 3×3 matrices
@@ -450,6 +466,20 @@ ROWS: dict[str, list[Row]] = {
             lambda *m: cp.factor_match_score(*two_models(*m)),
             lambda *m: match_reference(*two_models(*m)),
             TWO_MODELS,
+        )
+    ],
+    "cp.core_consistency": [
+        Row(
+            lambda x, w, a, b: cp.core_consistency(x, cp.CPTensor(w, (a, b))),
+            core_consistency_reference,
+            ((4, 3), (2,), (4, 2), (3, 2)),
+        )
+    ],
+    "cp.degeneracy": [
+        Row(
+            of_model(cp.degeneracy),
+            degeneracy_reference,
+            MODEL,
         )
     ],
     "cp.align": [

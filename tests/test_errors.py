@@ -421,6 +421,15 @@ ERRORS = [
         "cp.standard_errors: entry_weights need the shape of the tensor, got (2, 4) for (2, 3)",
     ),
     (
+        lambda: cp.core_consistency(z(2, 4), model(2, 3)),
+        "cp.core_consistency: both tensors need the same shape, got (2, 3) and (2, 4)",
+    ),
+    (
+        lambda: cp.core_consistency(z(2, 3), model(2, 3), entry_weights=z(3)),
+        "cp.core_consistency: entry_weights need the shape of the tensor, got (3,) for (2, 3)",
+    ),
+    (lambda: cp.degeneracy(3), "cp.degeneracy: needs a CPTensor, got int"),
+    (
         lambda: cp.als_step(z(2, 3), model(2, 3)),
         "cp.als_step: state needs to be an ALSState, got CPTensor",
     ),

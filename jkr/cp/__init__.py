@@ -8,12 +8,15 @@
 - `CPResult`: what a fit returns; derivatives go through it;
 - `pullback`, `Pullback`: the same derivatives, with what their linear system says of itself;
 - `condition`, `Condition`, `standard_errors`: how well a model is determined;
+- `core_consistency`, `degeneracy`: whether to believe it, and its rank;
 - `align`, `congruence`, `factor_match_score`: comparing models.
 """
 
 from jkr.cp._als import als as als
 from jkr.cp._als import als_init as als_init
 from jkr.cp._als import als_step as als_step
+from jkr.cp._diagnostics import core_consistency as core_consistency
+from jkr.cp._diagnostics import degeneracy as degeneracy
 from jkr.cp._loss import loss as loss
 from jkr.cp._metrics import align as align
 from jkr.cp._metrics import congruence as congruence
@@ -40,6 +43,8 @@ __all__ = [
     "als_step",
     "condition",
     "congruence",
+    "core_consistency",
+    "degeneracy",
     "factor_match_score",
     "loss",
     "pullback",

@@ -101,15 +101,15 @@ def als(
     gradient of the objective and H its Hessian at the solution, Ȧ = −H⁻¹ ∂g·ḋ, and its transpose
     d̄ = −(∂g)ᵀH⁻¹Ā: one linear system (at most 500 steps of conjugate gradients, preconditioned by
     the block Grams), whatever the number of sweeps; what is saved does not depend on it either: the
-    solution, the data, and what one product with H needs. The start, tol, `history`
-    and `stationarity` have derivative zero, and so has a weight of zero. It is as good as the fit
-    is stationary: see `CPResult.stationarity`, and use a small tol. Scales are shared evenly by the
+    solution, the data, and what one product with H needs. The start, tol, `history` and
+    `stationarity` have derivative zero, and so has a weight of zero. It is as good as the fit is
+    stationary: see `CPResult.stationarity`, and use a small tol. Scales are shared evenly by the
     factors while they move, signs (phases of complex columns) stay: functions of `full()`, the fit,
-    the weights, and of normalised columns up to sign do not depend on that choice. With
-    nonnegative factors, zeros stay zero. Where a solution is not isolated (rank too large for
-    exact data, l2 = 0), no derivative exists; the answer is finite, of directions along which the
-    objective is not flat, and zero in the worst case. `cp.pullback` tells how well the system was
-    solved.
+    the weights, and of normalised columns up to sign do not depend on that choice. Zeros of
+    nonnegative factors stay zero, and rows with nothing observed stay (l2 = 0). Where a solution is
+    not isolated (rank too large for exact data, l2 = 0), no derivative exists; the answer is
+    finite, of directions along which the objective is not flat, and zero in the worst case.
+    `cp.pullback` tells how well the system was solved.
 
     Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3; laws
     I10ᴴ, J3ᴴ; entry weights: Tomasi & Bro, Chemom. Intell. Lab. Syst. 75 (2005) 163–180,

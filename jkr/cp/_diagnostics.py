@@ -1,0 +1,108 @@
+"""Reasons to trust a CP model, or not: core consistency, and components that oppose each other."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jkr import _check
+from jkr._contractions._precise import accumulator, gram
+from jkr._contractions._solve import psd_solve
+from jkr._products._hadamard import hadamard
+from jkr.cp._model import CPTensor, checked, dense, phase
+
+
+def core_consistency(
+    tensor: ArrayLike, cp: CPTensor, *, entry_weights: ArrayLike | None = None
+) -> Array:
+    """Core consistency (CORCONDIA) of a CP model, 100·(1 − Σ|G − I|²/R): at most 100.
+
+    G = T ×₁ A_1⁺ … ×_N A_N⁺ is the Tucker core that fits the tensor best with the model's factors
+    (weights spread evenly over them), I the superdiagonal core that a CP model stands for. Near 100
+    the components describe what is there; well below, or negative, some of them describe what
+    others do, too: the rank is too large. The pseudo-inverses are applied mode by mode, and their
+    Kronecker product is never formed.
+
+    Args:
+        tensor: T (I_1, …, I_N), N ≥ 2.
+        cp: a model of it, of rank R.
+        entry_weights: zero where an entry is unobserved; there the model stands for it. Other
+            weights do not count.
+
+    Returns:
+        Real scalar; 100 where the model is exact and its components independent, 100·(1 − k/R)
+        where k of R components of an exact model vanish.
+
+    Raises:
+        ValueError: a tensor of another shape than the model, of order below 2 or with an empty
+            mode; entry weights of another shape.
+
+    Example:
+        >>> import jax, jkr
+        >>> truth = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
+        >>> round(float(jkr.cp.core_consistency(truth.full(), truth)), 2)
+        100.0
+
+    Source: Bro & Kiers, J. Chemometrics 17 (2003) 274–286, doi:10.1002/cem.801; mode by mode:
+    Papalexakis & Faloutsos, ICASSP 2015, doi:10.1109/ICASSP.2015.7179011; law J1.
+    """
+    name = "cp.core_consistency"
+    weights, factors = checked(name, cp)
+    x = _check.data(name, tensor)
+    _check.same_shape(name, tuple(a.shape[0] for a in factors), x.shape)
+    weights, x, *factors = _check.promoted(weights, x, *factors)
+    dtype, wide = x.real.dtype, accumulator(x.dtype)
+    weights, x, *factors = (a.astype(wide) for a in (weights, x, *factors))
+    if entry_weights is not None:
+        w = _check.entry_weights(name, entry_weights, x.shape).astype(x.real.dtype)
+        x = jnp.where(w == 0, dense(CPTensor(weights, tuple(factors))), x)
+    weights, factors = CPTensor(weights, tuple(factors)).normalize()
+    size = jnp.abs(weights)
+    share = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** (1 / x.ndim), 0).astype(wide)
+    core, turn = x, phase(weights)
+    for n, unit in enumerate(factors):
+        a = unit * (share * turn if n == 0 else share)[None, :]
+        core = jnp.tensordot(core, a.conj(), ((0,), (0,)), precision="highest")
+        flat = core.reshape(-1, a.shape[1])
+        core = psd_solve(gram(a, a), flat.T).T.reshape(core.shape)
+    rank = weights.shape[0]
+    diagonal = core[(jnp.arange(rank),) * len(factors)]
+    total = jnp.sum((core * core.conj()).real) - 2 * jnp.sum(diagonal.real) + rank
+    return (100 * (1 - total / rank)).astype(dtype)
+
+
+def degeneracy(cp: CPTensor) -> Array:
+    """Cosine between the two most opposed components of a model, in [−1, 1].
+
+    The components are rank-one tensors λᵣ aᵣ⁽¹⁾∘…∘aᵣ⁽ᴺ⁾. Near −1 two of them all but cancel, both
+    with large weights: a sign of a degenerate model, whose fit improves for ever as they grow. Try
+    a lower rank, l2 > 0, or nonnegative factors.
+
+    Args:
+        cp: CPTensor of rank R.
+
+    Returns:
+        Real scalar, the least Re cos between two components; 1 for a single one.
+
+    Raises:
+        ValueError: no CP model.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> a = jnp.array([[1.0, 1.0], [0.0, 0.0]])
+        >>> float(jkr.cp.degeneracy(jkr.cp.CPTensor(jnp.array([5.0, -4.0]), (a, a, a))))
+        -1.0
+
+    Source: law I10ᴴ; Mitchell & Burdick, J. Chemometrics 8 (1994) 155–168,
+    doi:10.1002/cem.1180080207; Krijnen, Dijkstra & Stegeman, Psychometrika 73 (2008) 431–439,
+    doi:10.1007/s11336-008-9056-1.
+    """
+    weights, factors = CPTensor(*checked("cp.degeneracy", cp)).normalize()
+    turn = jnp.where(weights == 0, 0, phase(weights))
+    cosines = hadamard(*(gram(a, a) for a in factors))
+    cosines = (turn.conj()[:, None] * cosines * turn[None, :]).real
+    pairs = cosines[np.triu_indices(weights.shape[0], 1)]
+    if pairs.size == 0:
+        return jnp.ones((), weights.real.dtype)
+    # By its index: compilers may compute the values anew, and would find no equal one.
+    return jnp.clip(pairs[jnp.argmin(pairs)], -1, 1).astype(weights.real.dtype)

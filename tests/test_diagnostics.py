@@ -1,0 +1,82 @@
+"""Core consistency and degeneracy: their definitions, and what they say of known models."""
+
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from jkr import cp
+
+KEY = jax.random.key(0)
+
+
+def densely(x, model):
+    """vec(G) = (A_1 ⊗ … ⊗ A_N)⁺ vec(T), the Kronecker product formed."""
+    weights, factors = model.normalize()
+    share = np.abs(weights) ** (1 / len(factors))
+    factors = [np.asarray(a) * share for a in factors]
+    factors[0] = factors[0] * (np.asarray(weights) / np.abs(weights))
+    core = np.linalg.pinv(reduce(np.kron, factors)) @ np.asarray(x).ravel()
+    ideal = np.zeros((model.rank,) * len(factors))
+    ideal[(np.arange(model.rank),) * len(factors)] = 1
+    return 100 * (1 - np.sum(np.abs(core - ideal.ravel()) ** 2) / model.rank)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize(("shape", "rank"), [((4, 5, 6), 3), ((4, 3), 2), ((3, 4, 2, 3), 2)])
+def test_core_consistency_is_its_definition(shape, rank, dtype):
+    model = cp.random(jax.random.key(1), shape, rank, dtype=dtype)
+    x = model.full() + jax.random.normal(jax.random.key(2), shape, dtype)
+    assert_allclose(cp.core_consistency(x, model), densely(x, model), rtol=1e-8)
+
+
+def test_100_at_the_truth_and_low_above_it():
+    truth = cp.random(jax.random.key(3), (8, 9, 10), 3)
+    x = truth.full()
+    assert_allclose(cp.core_consistency(x, truth), 100, atol=1e-8)
+    x = x + 0.1 * jnp.std(x) * jax.random.normal(KEY, x.shape)
+    found = [cp.als(x, rank, key=KEY, restarts=4).cp for rank in (2, 3, 4, 5)]
+    two, three, four, five = (float(cp.core_consistency(x, model)) for model in found)
+    assert min(two, three) > 95
+    assert max(four, five) < 60
+
+
+def test_dependent_and_vanished_components():
+    weights, factors = cp.random(KEY, (4, 5, 6), 2)
+    x = cp.CPTensor(weights, factors).full()
+    half = cp.CPTensor(weights.at[1].set(0), factors)
+    assert_allclose(cp.core_consistency(half.full(), half), 50, atol=1e-8)
+    twice = cp.CPTensor(weights, tuple(jnp.tile(a[:, :1], 2) for a in factors))
+    assert np.isfinite(cp.core_consistency(x, twice))
+    assert np.isfinite(cp.core_consistency(jnp.zeros_like(x), half))
+
+
+def test_the_model_stands_for_what_was_not_observed():
+    truth = cp.random(KEY, (4, 5, 6), 2)
+    mask = jax.random.bernoulli(KEY, 0.7, truth.shape)
+    x = jnp.where(mask, truth.full(), jnp.nan)
+    assert_allclose(cp.core_consistency(x, truth, entry_weights=mask), 100, atol=1e-8)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_scale_does_not_count(size):
+    model = cp.random(KEY, (4, 5, 6), 2)
+    x = model.full() + jax.random.normal(KEY, model.shape)
+    scaled = model._replace(weights=size * model.weights)
+    assert_allclose(cp.core_consistency(size * x, scaled), cp.core_consistency(x, model))
+
+
+def test_opposed_components_are_told():
+    model = cp.random(KEY, (4, 5, 6), 1)
+    (w,), factors = model
+    nearly = tuple(a + 0.01 * jnp.roll(a, 1, axis=0) for a in factors)
+    pair = cp.CPTensor(
+        jnp.array([100, -99.0]), tuple(jnp.hstack(ab) for ab in zip(factors, nearly, strict=True))
+    )
+    assert -1 <= cp.degeneracy(pair) < -0.99
+    assert cp.degeneracy(model) == 1
+    assert_allclose(cp.degeneracy(cp.CPTensor(jnp.ones(2), (jnp.eye(2),) * 3)), 0)
+    assert cp.degeneracy(cp.CPTensor(jnp.zeros(2), pair.factors)) == 0
