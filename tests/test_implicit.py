@@ -67,12 +67,9 @@ CASES = {
     "weighted": (lambda x: fit(x, entry_weights=WEIGHTS), NOISY),
     "entry weights": (lambda w: fit(NOISY, entry_weights=w), WEIGHTS),
     "missing": (lambda x: fit(jnp.where(MASK, x, jnp.nan), entry_weights=MASK), NOISY),
-    "missing, l2": (lambda x: fit(x, entry_weights=MASK, l2=0.1), NOISY),
     "nonnegative": (lambda x: fit(x, 3, nonnegative=True, max_iters=6000), jnp.abs(NOISY)),
-    "nonnegative, one mode": (lambda x: fit(x, nonnegative=(1,)), NOISY),
     "beside a frozen mode": (lambda x: fit_with_frozen(x, START.factors[1]), NOISY),
     "the frozen mode": (lambda a: fit_with_frozen(NOISY, a), START.factors[1]),
-    "restarts": (lambda x: fit(x, restarts=3), NOISY),
     "matrix": (lambda x: fit(x, 1), tensor(2, 0.1, shape=(5, 6))),
     "order 4": (fit, tensor(2, 0.2, shape=(3, 4, 2, 3))),
     "complex": (fit, tensor(2, 0.3, complex)),
@@ -81,14 +78,13 @@ CASES = {
         tensor(2, 0.1, complex),
     ),
     "tiny data": (lambda x: fit(1e-20 * x), NOISY),
-    "huge data": (lambda x: fit(1e20 * x), NOISY),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_against_central_differences(case):
     fitted, at = CASES[case]
-    scale = {"tiny data": 1e20, "huge data": 1e-20}.get(case, 1.0)
+    scale = 1e20 if case == "tiny data" else 1.0
 
     def f(z):
         result = fitted(z)
@@ -229,8 +225,7 @@ def test_hessian_of_two_parameters():
     differences = jnp.stack(
         [(gradient(t + h * e) - gradient(t - h * e)) / (2 * h) for e in jnp.eye(2)]
     )
-    for hessian in (jax.hessian(f), jax.jacrev(jax.jacrev(f))):
-        assert_allclose(jax.jit(hessian)(t), differences, rtol=1e-4)
+    assert_allclose(jax.jit(jax.hessian(f))(t), differences, rtol=1e-4)
 
 
 def test_memory_does_not_grow_with_sweeps():
