@@ -16,6 +16,7 @@ from jkr import _check
 from jkr._contractions._mttkrp import mttkrp
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import gram
+from jkr._products._hadamard import hadamard
 from jkr._products._pairing import paired
 
 
@@ -74,6 +75,12 @@ def _grams(ms: Sequence[Array]) -> list[Array]:
 
 def _hadamard(grams: Sequence[Array]) -> Array:
     return paired(grams, cross_rows=False, cross_columns=False)
+
+
+def product_of_others(matrices: Sequence[Array], *left_out: int) -> Array:
+    """Hadamard product of all matrices of one shape but some; ones where none is left."""
+    kept = [m for k, m in enumerate(matrices) if k not in left_out]
+    return hadamard(*kept) if kept else jnp.ones_like(matrices[0])
 
 
 def weighted_gram(

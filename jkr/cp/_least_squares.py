@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._gram import pair_columns, square
+from jkr._contractions._gram import pair_columns, product_of_others, square
 from jkr._contractions._groups import all_modes
 from jkr._contractions._partial import reconstruct
 from jkr._contractions._precise import gram, matmul
 from jkr._contractions._solve import inverse_root
-from jkr._products._hadamard import hadamard
 from jkr.cp._implicit import Equations, Factors, Linear, balanced, pushed, stationary_point
 from jkr.cp._loss import half_squares
 from jkr.cp._model import CPTensor, column_norms
@@ -47,7 +46,7 @@ def gradient(free: Factors, known: Known, options: Options) -> Factors:
         ys = all_modes(x, conjugate, options.precision)
         grams = [gram(a, a) for a in factors]
         slopes = (
-            matmul(a, hadamard(*grams[:n], *grams[n + 1 :]).T) - y / scale.astype(x.dtype)
+            matmul(a, product_of_others(grams, n).T) - y / scale.astype(x.dtype)
             for n, (a, y) in enumerate(zip(factors, ys, strict=True))
         )
     else:
@@ -68,7 +67,7 @@ def _preconditioners(free: Factors, known: Known, options: Options) -> list[Line
 
     def of_mode(n: int) -> Linear:
         if rows is None:
-            F = inverse_root(hadamard(*grams[:n], *grams[n + 1 :]) + penalty)
+            F = inverse_root(product_of_others(grams, n) + penalty)
             return lambda v: matmul(matmul(v, F.T), F.conj())
         F = jax.vmap(inverse_root)(square(rows[n], rank) + penalty[None, :, :])
         return lambda v: jnp.einsum("isr,isq,iq->ir", F.conj(), F, v, precision="highest")
@@ -112,7 +111,7 @@ def stationarity(cp: CPTensor, data: Data, options: Options) -> Array:
     for n, a, g in zip(options.free, free, slopes, strict=True):
         if n in options.nonnegative:
             g = jnp.where(a == 0, jnp.minimum(g, 0), g)
-        size = data.norm * jnp.max(hadamard(*norms[:n], *norms[n + 1 :]))
+        size = data.norm * jnp.max(product_of_others(norms, n))
         steepness = jnp.sqrt(jnp.sum((g * g.conj()).real)) / jnp.where(size > 0, size, 1)
         worst = jnp.maximum(worst, steepness)
     return jnp.where(jnp.isfinite(worst), worst, jnp.inf)

@@ -16,6 +16,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._contractions._gram import product_of_others
 from jkr._contractions._mttkrp import mttkrp, mttkrps
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator, gram, matmul
@@ -124,8 +125,7 @@ def _gaussian_gradient(cp: CPTensor, x: Array, precision: Precision) -> tuple[Ar
     model_sum = matmul(every, weights)
     matrices = []
     for n, (a, y) in enumerate(zip(factors, ys, strict=True)):
-        others = hadamard(*grams[:n], *grams[n + 1 :]) if len(grams) > 1 else jnp.ones_like(every)
-        fitted = matmul(a * weights[None, :], others.T)
+        fitted = matmul(a * weights[None, :], product_of_others(grams, n).T)
         matrices.append((fitted - y) * weights.conj()[None, :])
     data_sum = jnp.sum(factors[0].conj() * ys[0], axis=0)
     value = _value(x, _inner(cp, ys[0], 0), jnp.sum(weights.conj() * model_sum))

@@ -18,12 +18,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._gram import pair_columns, square
+from jkr._contractions._gram import pair_columns, product_of_others, square
 from jkr._contractions._groups import groups
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import gram, matmul
 from jkr._contractions._solve import psd_solve
-from jkr._products._hadamard import hadamard
 from jkr.cp import _result
 from jkr.cp._fit import advanced
 from jkr.cp._model import CPTensor, column_norms, square_root
@@ -188,7 +187,7 @@ def sweep(data: Data, state: Inner, options: Options) -> Inner:
         for n in modes:
             y = group.finish(pass_x, conjugate, mode=n) / scale.astype(x.dtype)
             if w is None:
-                G = hadamard(*grams[:n], *grams[n + 1 :])
+                G = product_of_others(grams, n)
             else:
                 G = square(group.finish(pass_w, pairs, mode=n), weights.shape[0])
             spread = _spread(weights, state.frozen, data, options)

@@ -20,9 +20,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._contractions._gram import product_of_others
 from jkr._contractions._precise import accumulator, gram, matmul
 from jkr._contractions._residual import squared_residual
-from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked
 from jkr.cp._result import CPResult
 from jkr.cp._sweep import measured, unit_weights
@@ -75,10 +75,10 @@ def condition(cp: CPTensor | CPResult) -> Condition:
     order, rank = len(units), units[0].shape[1]
     small, _ = _compressed(units)
     inside = jnp.linalg.eigvalsh(_tangent_gram(small, None))[: -(order - 1) * rank]
-    others = [hadamard(*grams) for grams in _other_grams(units)]
+    grams = [gram(a, a) for a in units]
     outside = [
-        jnp.tile(jnp.linalg.eigvalsh(G), a.shape[0] - b.shape[0])
-        for G, a, b in zip(others, units, small, strict=True)
+        jnp.tile(jnp.linalg.eigvalsh(product_of_others(grams, n)), a.shape[0] - b.shape[0])
+        for n, (a, b) in enumerate(zip(units, small, strict=True))
     ]
     spectrum = jnp.sort(jnp.concatenate([inside, *outside]))[::-1]
     smallest = spectrum[-1]
@@ -146,7 +146,8 @@ def standard_errors(
     noise = jnp.sqrt(squared / jnp.maximum(spare, 1).astype(squared.dtype))
     of_weights, of_columns = _variances(small, bases, w)
     if w is None:
-        outside = [_inverse_diagonal(hadamard(*grams)) for grams in _other_grams(units)]
+        grams = [gram(a, a) for a in units]
+        outside = [_inverse_diagonal(product_of_others(grams, n)) for n in range(x.ndim)]
         of_columns = [
             c + d[None, :] * jnp.maximum(1 - jnp.sum(jnp.abs(q) ** 2, axis=1), 0)[:, None]
             for c, d, q in zip(of_columns, outside, bases, strict=True)
@@ -183,19 +184,14 @@ def _compressed(units: Factors) -> tuple[Factors, Factors]:
     return small, bases
 
 
-def _other_grams(units: Factors) -> list[list[Array]]:
-    """For each mode the Grams of all others."""
-    grams = [gram(a, a) for a in units]
-    return [grams[:n] + grams[n + 1 :] for n in range(len(grams))]
-
-
 def _tangent_gram(units: Factors, w: Array | None) -> Array:
     """S, with one of the gauge's N directions a component in it, and the rest at eigenvalue 2R.
 
     The squares of R orthonormal bases side by side have no eigenvalue above R.
     """
     order, rank = len(units), units[0].shape[1]
-    S = jnp.block([[_block(units, w, n, m) for m in range(order)] for n in range(order)])
+    grams = [gram(a, a) for a in units]
+    S = jnp.block([[_block(units, grams, w, n, m) for m in range(order)] for n in range(order)])
     Z = _along_columns(units)
     apart = jnp.eye(order) - 1 / order
     keep = jnp.eye(S.shape[0], dtype=S.dtype) - (1 - order**-0.5) * matmul(Z, Z.conj().T)
@@ -203,15 +199,14 @@ def _tangent_gram(units: Factors, w: Array | None) -> Array:
     return matmul(keep, matmul(S, keep)) + 2 * rank * matmul(Z, matmul(gauge, Z.conj().T))
 
 
-def _block(units: Factors, w: Array | None, n: int, m: int) -> Array:
+def _block(units: Factors, grams: Factors, w: Array | None, n: int, m: int) -> Array:
     """⟨∂T/∂Dₙ[i, r], ∂T/∂Dₘ[j, s]⟩, (I_n R, I_m R)."""
     a, b = units[n], units[m]
-    rest = [k for k in range(len(units)) if k not in (n, m)]
     if w is None:
-        grams = [gram(units[k], units[k]) for k in rest]
-        G = hadamard(*grams) if grams else jnp.ones((a.shape[1],) * 2, a.dtype)
+        G = product_of_others(grams, n, m)
         G = G[None, :, :] if n == m else G[None, None, :, :]
     else:
+        rest = [k for k in range(w.ndim) if k not in (n, m)]
         letters = ascii_uppercase[: w.ndim]
         kept = letters[n] if n == m else letters[n] + letters[m]
         pairs = ",".join(f"{letters[k]}r,{letters[k]}s" for k in rest)
