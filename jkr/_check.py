@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike, DTypeLike
 
@@ -396,3 +397,38 @@ def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:
             f"{name}: entry_weights need the shape of the tensor, got {w.shape} for {shape}"
         )
     return w
+
+
+def number(name: str, what: str, value: Any, *, above: float | None = None) -> float:
+    """A static, finite number, above a limit if there is one."""
+    good = isinstance(value, int | float | np.integer | np.floating)
+    if not (good and np.isfinite(value) and (above is None or value > above)):
+        rule = "a finite number" if above is None else f"a finite number above {above}"
+        raise ValueError(f"{name}: {what} needs to be {rule}, got {value!r}")
+    return float(value)
+
+
+def function(name: str, what: str, value: Any) -> Any:
+    """Something that can be called."""
+    if not callable(value):
+        raise ValueError(f"{name}: {what} needs to be a function, got {value!r}")
+    return value
+
+
+def elementwise(name: str, what: str, out: Any, entries: Any) -> None:
+    """What an elementwise, real function of such entries is to give."""
+    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
+    real = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    if shape != entries.shape or not real:
+        got = f"{type(out).__name__}" if shape is None else f"shape {shape}, {dtype}"
+        raise ValueError(
+            f"{name}: {what} needs to give one real number an entry, got {got} "
+            f"for shape {entries.shape}, {entries.dtype}"
+        )
+
+
+def not_negative(name: str, what: str, arrays: Sequence[Array]) -> None:
+    """Arrays without negative entries, where their values are known."""
+    known = [a for a in arrays if not isinstance(a, Tracer)]
+    if any(np.any(np.asarray(a) < 0) for a in known):
+        raise ValueError(f"{name}: {what} need to be nonnegative")

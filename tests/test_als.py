@@ -136,7 +136,7 @@ def test_integers_are_fitted_in_the_default_float():
 
 
 def test_eager_calls_compile_once():
-    from jkr.cp._program import fit as _fit
+    from jkr.cp._fit import fit as _fit
 
     x = jax.random.normal(KEY, (3, 3, 2))
     cp.als(x, 2, key=KEY, tol=1e-3, max_iters=11)

@@ -243,9 +243,9 @@ def test_derivative_by_entry_weights_where_nan_is_under_a_zero():
 
 
 def test_interrupting_between_sweeps_keeps_the_restarts_done(monkeypatch):
-    from jkr.cp import _program
+    from jkr.cp import _fit
 
-    x, first, calls = noisy((4, 5, 6)), _program.first, []
+    x, first, calls = noisy((4, 5, 6)), _fit.first, []
 
     def interrupted(*args):
         calls.append(args)
@@ -253,7 +253,7 @@ def test_interrupting_between_sweeps_keeps_the_restarts_done(monkeypatch):
             raise KeyboardInterrupt
         return first(*args)
 
-    monkeypatch.setattr(_program, "first", interrupted)
+    monkeypatch.setattr(_fit, "first", interrupted)
     options = {"tol": 0, "max_iters": 3, "callback": lambda state: None}
     result = cp.als(x, 2, key=KEY, restarts=3, **options)
     assert int(result.status) == 4

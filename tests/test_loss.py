@@ -73,9 +73,9 @@ def test_the_loss_is_never_negative():
 
 @pytest.mark.parametrize("block", [1, 7, 64, 100, 1 << 20])
 def test_blocks_of_any_size_give_the_same(block, monkeypatch, rng):
-    from jkr._contractions import _residual
+    from jkr._contractions import _elementwise
 
-    monkeypatch.setattr(_residual, "_BLOCK", block)
+    monkeypatch.setattr(_elementwise, "_BLOCK", block)
     model, x = cp.random(KEY, SHAPE, 2), rng.standard_normal(SHAPE)
     w = rng.uniform(size=SHAPE)
     value, gradient = jax.value_and_grad(lambda m: cp.loss(m, x, entry_weights=w))(model)

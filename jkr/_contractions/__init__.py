@@ -5,6 +5,7 @@
 - `_matmul`: products with Khatri–Rao and face-splitting matrices, as the former two.
 - `_gram`: Grams and weighted Grams (I10ᴴ, J3ᴴ).
 - `_solve`, `_lstsq`: small semi-definite systems, and least squares by J1.
+- `_elementwise`: sums over functions of the entries of a model and of a tensor, block by block.
 - `_cg`: large symmetric systems, known by their products.
 
 Custom derivative rules, here and in `cp`; each stands under its function, which gives the formula:
@@ -16,9 +17,9 @@ Custom derivative rules, here and in `cp`; each stands under its function, which
 | R2 | the right partial product | J5 | no transposed copy of X in its transpose: `custom_jvp` |
 | R3 | `khatri_rao_lstsq` | J1 | one more solve with the factor: `lax.custom_linear_solve` |
 | R4 | `cp.loss` | J6, J5 | gradient matrices with the value, two passes over T: `custom_jvp` |
-| R5 | `cp.loss` with entry weights | J5 | the same block by block: `custom_jvp` |
+| R5 | `cp.loss` with entry weights or another loss | J5 | the same block by block: `custom_jvp` |
 | R6 | `CPTensor.normalize`, `norm` | | zero, not NaN, at zero columns: a guarded root |
-| R7 | `cp.als` | stationarity | one linear system at the solution: `lax.custom_linear_solve` |
+| R7 | `cp.als`, `cp.gcp` | stationarity | one system at the solution: `custom_linear_solve` |
 
 All hold in forward and reverse mode and at any order; there is no `custom_vjp`, which would
 refuse forward mode.

@@ -2,9 +2,10 @@
 
 - `CPTensor`: the model, a pytree that unpacks as `weights, factors = cp`;
 - `random`: a random model;
-- `loss`: its least-squares distance to a tensor, with or without entry weights;
+- `loss`: its least-squares distance to a tensor, or any other of `losses`;
 - `als`: least-squares fit, one factor at a time: missing entries, nonnegative and fixed factors;
-- `als_init`, `als_step`, `ALSState`: the same, sweep by sweep;
+- `gcp`: fit of any elementwise loss (`losses`), by gradient, with any optax optimiser;
+- `als_init`, `als_step`, `ALSState`, `gcp_init`, `gcp_step`, `GCPState`: the same, step by step;
 - `CPResult`: what a fit returns; derivatives go through it;
 - `pullback`, `Pullback`: the same derivatives, with what their linear system says of itself;
 - `condition`, `Condition`, `standard_errors`: how well a model is determined;
@@ -12,11 +13,16 @@
 - `align`, `congruence`, `factor_match_score`: comparing models.
 """
 
+from jkr.cp import losses as losses
 from jkr.cp._als import als as als
 from jkr.cp._als import als_init as als_init
 from jkr.cp._als import als_step as als_step
+from jkr.cp._descent import GCPState as GCPState
 from jkr.cp._diagnostics import core_consistency as core_consistency
 from jkr.cp._diagnostics import degeneracy as degeneracy
+from jkr.cp._gcp import gcp as gcp
+from jkr.cp._gcp import gcp_init as gcp_init
+from jkr.cp._gcp import gcp_step as gcp_step
 from jkr.cp._loss import loss as loss
 from jkr.cp._metrics import align as align
 from jkr.cp._metrics import congruence as congruence
@@ -36,6 +42,7 @@ __all__ = [
     "CPResult",
     "CPTensor",
     "Condition",
+    "GCPState",
     "Pullback",
     "align",
     "als",
@@ -46,7 +53,11 @@ __all__ = [
     "core_consistency",
     "degeneracy",
     "factor_match_score",
+    "gcp",
+    "gcp_init",
+    "gcp_step",
     "loss",
+    "losses",
     "pullback",
     "random",
     "standard_errors",

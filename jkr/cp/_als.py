@@ -1,26 +1,31 @@
 """CP by alternating least squares: the calls that users make, and what they check.
 
-What they call is compiled in `_program`; a sweep is `_sweep`, repeating it `_fit`.
+The algorithm is `_alternating`, a sweep of it `_sweep`; repeating it, compiled, `_fit`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator
-from jkr.cp import _program
-from jkr.cp._arguments import checked_arguments, penalty, refuse_bad_data
+from jkr.cp import _fit
+from jkr.cp._alternating import ALS
+from jkr.cp._arguments import (
+    checked_arguments,
+    checked_l2,
+    driving,
+    refuse_bad_data,
+    refuse_unheld,
+)
+from jkr.cp._fit import Problem
 from jkr.cp._model import CPTensor
 from jkr.cp._result import CPResult
 from jkr.cp._start import checked_start
-from jkr.cp._sweep import ALSState, Options
+from jkr.cp._sweep import ALSState
 
 
 def als(
@@ -124,18 +129,12 @@ def als(
     max_iters = _check.at_least_one(name, "max_iters", max_iters)
     restarts = _check.at_least_one(name, "restarts", restarts)
     kind, given, key = checked_start(name, init, key, x, rank, restarts)
-    _check_fixed(name, kind, options, x.ndim)
+    refuse_unheld(name, kind, options, x.ndim)
     real = jnp.finfo(accumulator(x.dtype)).dtype
-    l2, tol = penalty(name, l2, real), _check.scalar(name, "tol", tol, real)
-    static = kind, rank, restarts, max_iters, options
-    if progress or callback is not None:
-        if not (callback is None or callable(callback)):
-            raise ValueError(f"{name}: callback needs to be callable, got {callback!r}")
-        _refuse_tracers(name, (x, w, given, key, l2, tol))
-        show = {"progress": progress, "callback": callback}
-        result = _program.driven(x, w, given, key, l2, tol, *static, show)
-    else:
-        result = _program.fit(x, w, given, key, l2, tol, *static)
+    l2, tol = checked_l2(name, l2, real), _check.scalar(name, "tol", tol, real)
+    arguments = ALS(kind, rank, options), Problem(x, w, given, l2), key, tol, restarts, max_iters
+    show = driving(name, arguments[1:4], progress, callback)
+    result = _fit.fit(*arguments) if show is None else _fit.driven(*arguments, **show)
     refuse_bad_data(name, result.status)
     return result
 
@@ -179,8 +178,9 @@ def als_init(
     name = "cp.als_init"
     x, w, options = checked_arguments(name, tensor, entry_weights, nonnegative, fixed_modes, None)
     kind, given, key = checked_start(name, init, key, x, _check.rank(name, rank), 1)
-    _check_fixed(name, kind, options, x.ndim)
-    state, status = _program.first(x, w, given, key, kind, rank, options)
+    refuse_unheld(name, kind, options, x.ndim)
+    algorithm = ALS(kind, _check.rank(name, rank), options)
+    state, status = _fit.first(algorithm, Problem(x, w, given, 0.0), key)
     refuse_bad_data(name, status)
     return state
 
@@ -228,18 +228,6 @@ def als_step(
     if not isinstance(state, ALSState):
         raise ValueError(f"{name}: state needs to be an ALSState, got {type(state).__name__}")
     _check.factors(name, state.cp.factors, x.shape)
-    l2 = penalty(name, l2, state.fit.dtype)
-    data = _program.prepare(x, w, l2, options, state)
-    return _program.step(data, state, options=options)
-
-
-def _check_fixed(name: str, kind: str, options: Options, order: int) -> None:
-    if kind != "given" and len(options.free) < order:
-        raise ValueError(f"{name}: fixed_modes need init to be a CPTensor that holds their factors")
-
-
-def _refuse_tracers(name: str, arrays: Any) -> None:
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
-        raise ValueError(
-            f"{name}: progress and callback work outside jit, vmap and grad only, got traced arrays"
-        )
+    algorithm = ALS("given", state.cp.rank, options)
+    problem = Problem(x, w, None, checked_l2(name, l2, state.fit.dtype))
+    return _fit.step(algorithm, _fit.prepare(algorithm, problem, state), state)

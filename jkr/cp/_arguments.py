@@ -1,7 +1,10 @@
 """What the functions about a fit take alike: the tensor, its entry weights, options, a penalty."""
 
 from collections.abc import Sequence
+from math import inf
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -10,8 +13,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jkr import _check
 from jkr._contractions._partial import Precision
+from jkr.cp._data import Options
 from jkr.cp._result import BAD_DATA, BAD_WEIGHTS, MESSAGES
-from jkr.cp._sweep import Options
+from jkr.cp.losses import Loss, gaussian
 
 
 def checked_arguments(
@@ -37,7 +41,7 @@ def checked_arguments(
     return x, w, Options(positive, free, precision)
 
 
-def penalty(name: str, l2: ArrayLike, dtype: DTypeLike) -> ArrayLike:
+def checked_l2(name: str, l2: ArrayLike, dtype: DTypeLike) -> ArrayLike:
     """l2 in that dtype, nonnegative and finite where its value is known."""
     value = _check.scalar(name, "l2", l2, dtype)
     if not isinstance(value, Tracer) and not 0 <= float(value) < float("inf"):
@@ -45,9 +49,33 @@ def penalty(name: str, l2: ArrayLike, dtype: DTypeLike) -> ArrayLike:
     return value
 
 
-def refuse_bad_data(name: str, status: Array) -> None:
+def refuse_bad_data(name: str, status: Array, loss: Loss = gaussian) -> None:
     """Raise where data were measured and found bad; under a transform nothing is known yet."""
-    if not isinstance(status, Tracer):
-        worst = int(np.max(status))
-        if worst in (BAD_DATA, BAD_WEIGHTS):
-            raise ValueError(f"{name}: {MESSAGES[worst]}")
+    if isinstance(status, Tracer):
+        return
+    worst = int(np.max(status))
+    if worst == BAD_DATA and (loss.low, loss.high) != (-inf, inf):
+        raise ValueError(
+            f"{name}: {MESSAGES[worst]}; {loss.name} takes data from {loss.low:g} to {loss.high:g}"
+        )
+    if worst in (BAD_DATA, BAD_WEIGHTS):
+        raise ValueError(f"{name}: {MESSAGES[worst]}")
+
+
+def driving(name: str, arrays: Any, progress: bool, callback: Any) -> dict[str, Any] | None:
+    """How a fit is driven from Python, or None where it is not."""
+    if not progress and callback is None:
+        return None
+    if callback is not None:
+        _check.function(name, "callback", callback)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
+        raise ValueError(
+            f"{name}: progress and callback work outside jit, vmap and grad only, got traced arrays"
+        )
+    return {"progress": progress, "callback": callback}
+
+
+def refuse_unheld(name: str, kind: str, options: Options, order: int) -> None:
+    """Raise where factors are to stay that nobody gave."""
+    if kind != "given" and len(options.free) < order:
+        raise ValueError(f"{name}: fixed_modes need init to be a CPTensor that holds their factors")

@@ -143,6 +143,14 @@ def column_norms(a: Array) -> Array:
     return square_root(jnp.sum((scaled * scaled.conj()).real, axis=0)) * scale
 
 
+def unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:
+    """Column norms, and unit columns; where a column vanished the previous direction stays."""
+    norms = column_norms(a)
+    safe = jnp.where(norms == 0, 1, norms)[None, :].astype(a.dtype)
+    columns = jnp.where(norms[None, :] == 0, previous, a / safe)
+    return norms.astype(a.dtype), columns
+
+
 def wide_inner(one: CPTensor, other: CPTensor) -> Array:
     """Σ conj(one) ∘ other by J6, for models of one dtype, in the accumulator's dtype."""
     grams = [gram(a, b) for a, b in zip(one.factors, other.factors, strict=True)]

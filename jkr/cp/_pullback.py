@@ -12,12 +12,14 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator
-from jkr.cp._arguments import checked_arguments, penalty, refuse_bad_data
+from jkr.cp._arguments import checked_arguments, checked_l2, refuse_bad_data
+from jkr.cp._data import Options, measured
+from jkr.cp._equations import parted
 from jkr.cp._implicit import linearised, normal_form
-from jkr.cp._least_squares import equations, parted
+from jkr.cp._least_squares import equations
 from jkr.cp._model import CPTensor
 from jkr.cp._result import CPResult
-from jkr.cp._sweep import Options, measured, prepared
+from jkr.cp._sweep import prepared
 
 
 class Pullback(NamedTuple):
@@ -93,7 +95,7 @@ def pullback(
     )
     if not isinstance(result, CPResult):
         raise ValueError(f"{name}: result needs to be a CPResult, got {type(result).__name__}")
-    l2 = penalty(name, l2, jnp.finfo(accumulator(x.dtype)).dtype)
+    l2 = checked_l2(name, l2, jnp.finfo(accumulator(x.dtype)).dtype)
     factors, weights = _check.model(name, result.cp, x.shape, result.cp.rank, x.dtype)
     toward, of_weights = _check.model(
         name, cotangent, x.shape, result.cp.rank, x.dtype, what="cotangent"

@@ -18,26 +18,31 @@ CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_W
 ROUGH_ABOVE = 1e-4
 
 MESSAGES = {
-    CONVERGED: "converged: the fit changed by less than tol in the last sweep",
+    CONVERGED: "converged: the last iteration changed the fit, or the objective, by less than tol",
     ROUGH: (
-        "converged: the fit changed by less than tol in the last sweep, but its gradient is not "
-        f"small (stationarity above {ROUGH_ABOVE:g}), so that derivatives through it would be "
-        "rough: for them, lower tol"
+        "converged: the last iteration changed the fit, or the objective, by less than tol, but "
+        f"the gradient is not small (stationarity above {ROUGH_ABOVE:g}), so that derivatives "
+        "through the fit would be rough: for them, lower tol"
     ),
     DEPENDENT: (
         "converged, but components are linearly dependent or vanish, so the model is not unique: "
         "try a lower rank, or l2 > 0"
     ),
     MAX_ITERS: (
-        "stopped after max_iters sweeps, before the fit settled to tol: raise max_iters, "
+        "stopped after max_iters iterations, before the fit settled to tol: raise max_iters, "
         "loosen tol, or try a lower rank"
     ),
     INTERRUPTED: "interrupted: this is the best model so far; resume with init=result.cp",
     NOT_FINITE: (
-        "stopped: the fit, or the model in the dtype of the tensor, is not finite; look for "
-        "overflow in the start and l2, and for weights beyond float16"
+        "stopped: the fit, the objective, or the model in the dtype of the tensor, is not finite, "
+        "or the objective underflows; look for overflow in the start and l2, for weights beyond "
+        "float16, for learning rates that are too large, and scale data whose squares are out of "
+        "range"
     ),
-    BAD_DATA: ("the tensor holds NaN or inf; mark missing entries by entry_weights=0 there"),
+    BAD_DATA: (
+        "the tensor holds NaN or inf, or entries that the loss is not for; mark missing entries by "
+        "entry_weights=0 there"
+    ),
     BAD_WEIGHTS: "entry_weights need to be finite, nonnegative and not all zero",
 }
 
@@ -49,20 +54,23 @@ class CPResult(NamedTuple):
         cp: the model: unit-norm columns and nonnegative weights, components in the order of the
             start; factors of fixed modes as they were given.
         fit: 1 − ‖W½∘(T − M)‖/‖W½∘T‖ of the tensor T, the model M and the entry weights W,
-            from the residual itself, entry by entry; 1 for the zero tensor.
+            from the residual itself, entry by entry; 1 for the zero tensor. Of `gcp`, M is the
+            data that the model stands for.
         relative_error: 1 − fit.
-        iterations: number of sweeps done.
-        converged: whether |Δfit| < tol stopped the fit; so it did where status is 0, 1 or 2.
+        iterations: number of sweeps, or steps, done.
+        converged: whether a change below tol stopped the fit; so it did where status is 0, 1 or 2.
         status: 0 converged; 1 converged, but derivatives through the fit are rough; 2 converged to
             dependent components; 3 max_iters reached; 4 interrupted; 5 not finite; 6 NaN or inf in
             the data; 7 entry weights that are negative, not finite or all zero. `message` says it
             in words.
         stationarity: how far the fit is from a stationary point: the gradient with respect to a
             free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that multiplies
-            it, the largest of all modes; of a nonnegative factor the gradient's projection, of
+            it, the largest of all modes (of `gcp`, over ‖W∘f'‖ + ‖W∘f''∘M‖, f the loss); of a
+            nonnegative factor the gradient's projection, of
             float16 and bfloat16 data before rounding; inf where it is not finite. Derivatives
             through the fit are in error by about this times the condition of the problem.
-        history: fit after each sweep, (max_iters,), padded with its last value. From
+        history: fit after each sweep of `als`, or objective after each step of `gcp`,
+            (max_iters,), padded with its last value, which is exact. The fit is from
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not
             resolved.

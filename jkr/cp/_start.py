@@ -1,6 +1,7 @@
 """Where a fit begins: random factors, leading singular vectors, or a model that the user gives."""
 
 from collections.abc import Sequence
+from math import inf
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ from jax.typing import DTypeLike
 
 from jkr import _check
 from jkr._contractions._precise import gram, matmul
-from jkr.cp._model import CPTensor, column_norms
+from jkr.cp._data import Options, measured, observed
+from jkr.cp._model import CPTensor, column_norms, unit_columns
 
 KINDS = ("random", "uniform", "svd")
 
@@ -75,7 +77,52 @@ def checked_start(
     return init, None, None
 
 
-def drawn(kind: str, key: Array | None, x: Array, rank: int) -> CPTensor:
+def begun(
+    x: Array,
+    w: Array | None,
+    given: CPTensor | None,
+    key: Array | None,
+    kind: str,
+    rank: int,
+    options: Options,
+    low: float = -inf,
+    high: float = inf,
+) -> tuple[CPTensor, Array, Array, Array]:
+    """A start in normal form, as large as the data; their scale, norm and status (`measured`).
+
+    Unit columns, nonnegative where they are to be so, and nonnegative weights; fixed factors as
+    they were given.
+    """
+    scale, norm, status = measured(x, w, low, high)
+    if given is not None:
+        given = jax.tree.map(lambda a: a.astype(x.dtype), given)
+        return _absorbed(given, norm * scale, options), scale, norm, status
+    cp = _drawn(kind, key, observed(x, w) / scale.astype(x.dtype), rank)
+    # As large as the data, so that a penalty has something to weigh.
+    size = jnp.where(norm > 0, norm, 1) * scale / rank**0.5
+    units = (
+        unit_columns(jnp.abs(a) if n in options.nonnegative else a, a)[1]
+        for n, a in enumerate(cp.factors)
+    )
+    return CPTensor(size.astype(x.dtype) * cp.weights, tuple(units)), scale, norm, status
+
+
+def _absorbed(given: CPTensor, size: Array, options: Options) -> CPTensor:
+    """A given start with unit columns and nonnegative weights, fixed factors as they are.
+
+    Weights above a million times the size of the data say no more than that they are large.
+    """
+    total, factors = jnp.ones_like(given.weights.real), list(given.factors)
+    signed = [n for n in options.free if n not in options.nonnegative] or options.free
+    for n in options.free:
+        a = factors[n] * given.weights[None, :] if n == signed[-1] else factors[n]
+        norms, factors[n] = unit_columns(jnp.maximum(a, 0) if n in options.nonnegative else a, a)
+        total = total * norms.real
+    most = 1e6 * jnp.where(size > 0, size, 1)
+    return CPTensor(jnp.minimum(total, most).astype(given.weights.dtype), tuple(factors))
+
+
+def _drawn(kind: str, key: Array | None, x: Array, rank: int) -> CPTensor:
     """A start of one of the `KINDS`, of the tensor's shape and dtype, weights of one."""
     if kind == "svd":
         return _leading_vectors(x, rank, key)

@@ -20,12 +20,10 @@ from jax import Array, lax
 
 from jkr._contractions._gram import pair_columns, product_of_others, square
 from jkr._contractions._groups import groups
-from jkr._contractions._partial import Precision
 from jkr._contractions._precise import gram, matmul
 from jkr._contractions._solve import psd_solve
-from jkr.cp import _result
-from jkr.cp._fit import advanced
-from jkr.cp._model import CPTensor, column_norms, square_root
+from jkr.cp._data import Options, largest_weight, observed, unit_weights
+from jkr.cp._model import CPTensor, square_root, unit_columns
 from jkr.cp._nonnegative import hals
 
 _SMALL = 1e-4  # of the norm of the data
@@ -53,14 +51,6 @@ class ALSState(NamedTuple):
     norm: Array
 
 
-class Options(NamedTuple):
-    """What is static: nonnegative modes, free modes, precision of products with the tensor."""
-
-    nonnegative: tuple[int, ...]
-    free: tuple[int, ...]
-    precision: Precision
-
-
 class Data(NamedTuple):
     """What every sweep reads.
 
@@ -79,38 +69,6 @@ class Data(NamedTuple):
     norm: Array
 
 
-def measured(x: Array, w: Array | None) -> tuple[Array, Array, Array]:
-    """Scale and norm of the data, as in `ALSState`, and a status that tells of bad data."""
-    seen = observed(x, w)
-    parts = (seen.real, seen.imag) if jnp.iscomplexobj(x) else (seen,)
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part)) for part in parts]))
-    status = jnp.where(jnp.isfinite(largest), _result.CONVERGED, _result.BAD_DATA)
-    if w is not None:
-        good = jnp.isfinite(jnp.max(w)) & (jnp.min(w) >= 0) & (jnp.max(w) > 0)
-        status = jnp.where(good, status, _result.BAD_WEIGHTS)
-    scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
-    scaled = seen / scale.astype(x.dtype)
-    squares = (scaled * scaled.conj()).real
-    squares = squares if w is None else unit_weights(w) * squares
-    return scale, jnp.sqrt(jnp.sum(squares)), status
-
-
-def observed(x: Array, w: Array | None) -> Array:
-    """The tensor with zeros where it is not observed."""
-    return x if w is None else jnp.where(w == 0, 0, x)
-
-
-def unit_weights(w: Array) -> Array:
-    """Entry weights in units of the largest."""
-    return w / _largest(w)
-
-
-def _largest(w: Array) -> Array:
-    """The largest weight, 1 if there is none."""
-    largest = jnp.max(w)
-    return jnp.where(largest > 0, largest, 1)
-
-
 def prepared(
     x: Array, w: Array | None, l2: Array, scale: Array, norm: Array, options: Options
 ) -> Data:
@@ -118,7 +76,7 @@ def prepared(
     # T = scale·T' has factors scale^{1/F}·A', and the loss is divided by scale².
     unit = scale ** (2 / len(options.free) - 2)
     if w is not None:
-        unit = unit / _largest(w)
+        unit = unit / largest_weight(w)
         x, w = observed(x, w), unit_weights(w).astype(x.dtype)
         x = w * x
     # A negative penalty, which only a traced one can be, is flagged; one beyond the dtype is as
@@ -205,7 +163,8 @@ def sweep(data: Data, state: Inner, options: Options) -> Inner:
     after = weights, tuple(factors), tuple(grams)
     before = state.weights, state.factors, state.grams
     weights, factors, grams = jax.tree.map(partial(jnp.where, jnp.isnan(fit)), before, after)
-    return advanced(state, fit, weights=weights, factors=factors, grams=grams)
+    change, done = jnp.abs(fit - state.fit), state.iteration + 1
+    return Inner(weights, factors, grams, state.frozen, fit, change, done)
 
 
 def _spread(weights: Array, frozen: Array, data: Data, options: Options) -> Array:
@@ -243,11 +202,3 @@ def _renormed(a: Array, previous: Array) -> tuple[Array, Array]:
     columns = jnp.where(norms[None, :] == 0, previous, columns)
     # Without the barrier every loop that reads the columns would divide anew.
     return lax.optimization_barrier((norms.astype(a.dtype), columns))
-
-
-def unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:
-    """Column norms, and unit columns; where a column vanished the previous direction stays."""
-    norms = column_norms(a)
-    safe = jnp.where(norms == 0, 1, norms)[None, :].astype(a.dtype)
-    columns = jnp.where(norms[None, :] == 0, previous, a / safe)
-    return norms.astype(a.dtype), columns

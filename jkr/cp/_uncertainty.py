@@ -20,12 +20,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._contractions._elementwise import entry_sum, squared_distance
 from jkr._contractions._gram import product_of_others
 from jkr._contractions._precise import accumulator, gram, matmul
-from jkr._contractions._residual import squared_residual
+from jkr.cp._data import measured, unit_weights
 from jkr.cp._model import CPTensor, checked
 from jkr.cp._result import CPResult
-from jkr.cp._sweep import measured, unit_weights
 
 Factors = Sequence[Array]
 
@@ -139,8 +139,10 @@ def standard_errors(
         small, bases = _compressed(units)
     else:  # nothing is block diagonal
         small, bases = units, [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
-    weights = weights / scale.astype(x.dtype)
-    squared = squared_residual(weights, units, x, w, scale=scale, precision="highest")
+    unit = scale.astype(x.dtype)
+    weights = weights / unit
+    distance = lambda m, x: squared_distance(m, x / unit)  # noqa: E731
+    squared = entry_sum(distance, weights, units, x, w, precision="highest")
     parameters = weights.shape[0] * (1 + sum(a.shape[0] - 1 for a in units))
     spare = (jnp.asarray(x.size) if w is None else jnp.sum(w != 0)) - parameters
     noise = jnp.sqrt(squared / jnp.maximum(spare, 1).astype(squared.dtype))

@@ -1,0 +1,252 @@
+"""Generalised CP by gradient, as an algorithm: any elementwise loss, any optax optimiser.
+
+The optimiser sees real arrays, one a free mode: the factor itself; of a complex factor its real and
+imaginary part; of a nonnegative factor its square root, A = B∘B, so that no bound is ever left,
+not even inside a line search, whatever the optimiser (squared variables: Royer, Thirion-Moreau &
+Comon 2011; they took conjugate gradients). Of those roots the objective is smooth, and an entry
+whose bound holds it has a curvature there, so that L-BFGS sees it settle. What it minimises is the
+objective divided by the number of observed entries, so that learning rates do not depend on that.
+Value and gradient come from one pass over the tensor (R5).
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jkr._contractions._precise import gram
+from jkr._contractions._solve import is_singular
+from jkr._products._hadamard import hadamard
+from jkr.cp._data import observed
+from jkr.cp._equations import merged, parted
+from jkr.cp._fit import Ending, Problem, padded
+from jkr.cp._implicit import Factors, balanced, normal_form
+from jkr.cp._model import CPTensor, square_root
+from jkr.cp._objective import Known, Objective
+from jkr.cp._result import CPResult
+from jkr.cp._start import begun
+
+if TYPE_CHECKING:
+    import optax
+
+_SIZES = 8  # of a start, each a quarter of the one before
+_ZERO = 1e-6  # of the largest entry: a zero that is to move, where it is squared
+
+
+class GCPState(NamedTuple):
+    """Between two steps; a pytree of arrays that can be saved and resumed.
+
+    Attributes:
+        cp: the model: unit columns, nonnegative weights, fixed factors as given. For a float16 or
+            bfloat16 tensor it is in float32.
+        objective: Σ W∘f(M, T) and the penalties; NaN where something was not finite.
+        change: |Δobjective| of the last step over the larger |objective| of the two.
+        iteration: steps done.
+        parameters: what the optimiser sees, one entry a free mode.
+        slope: gradient of the objective for each observed entry with respect to them.
+        optimizer: the optimiser's own state.
+    """
+
+    cp: CPTensor
+    objective: Array
+    change: Array
+    iteration: Array
+    parameters: Any
+    slope: Any
+    optimizer: Any
+
+
+@dataclass(frozen=True)
+class GCP:
+    """Generalised CP.
+
+    Attributes:
+        kind: of start.
+        rank: R.
+        objective: what is minimised.
+        optimizer: that takes the steps.
+    """
+
+    kind: str
+    rank: int
+    objective: Objective
+    optimizer: "optax.GradientTransformation"
+    title: ClassVar[str] = "GCP"
+    watches: ClassVar[str] = "objective"
+
+    def begin(self, problem: Problem, key: Array | None) -> tuple[GCPState, Array]:
+        """The state before the first step, and a status that tells of bad data."""
+        x, w, given, _ = problem
+        options = self.objective.options
+        loss = self.objective.loss
+        cp, _, _, status = begun(
+            x, w, given, key, self.kind, self.rank, options, loss.low, loss.high
+        )
+        known = self.objective.known(problem)
+        units = parted(cp.factors, options)[0]
+        weights = cp.weights if given is not None else self._sized(cp.weights, units, known)
+        parameters = self._parameters(balanced(weights, units))
+        value, slope = jax.value_and_grad(self._mean)(parameters, known)
+        objective = jnp.where(status == 0, value * _count(known), jnp.nan)
+        start = GCPState(
+            cp._replace(weights=weights),
+            objective,
+            jnp.where(jnp.isfinite(objective), jnp.inf, jnp.nan),
+            jnp.zeros((), int),
+            parameters,
+            slope,
+            self.optimizer.init(parameters),
+        )
+        return start, status
+
+    def prepare(self, problem: Problem, state: GCPState) -> Known:
+        """What every step reads."""
+        return self.objective.known(problem)
+
+    def enter(self, state: GCPState) -> GCPState:
+        """The state itself."""
+        return state
+
+    def step(self, data: Known, inner: GCPState) -> GCPState:
+        """One step of the optimiser, taken if it leads to something finite."""
+        import optax  # here, because it costs import time
+
+        count, old = _count(data), inner
+
+        def mean(parameters: Any) -> Array:
+            return self._mean(parameters, data)
+
+        # Optimisers promote dtypes and ranks, which a user may have forbidden.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, optimizer = optax.with_extra_args_support(self.optimizer).update(
+                old.slope,
+                old.optimizer,
+                old.parameters,
+                value=old.objective / count,
+                grad=old.slope,
+                value_fn=mean,
+            )
+            parameters: Any = optax.apply_updates(old.parameters, updates)
+            value, slope = _stored(optimizer) or jax.value_and_grad(mean)(parameters)
+        objective = (value * count).astype(old.objective.dtype)
+        finite = jnp.isfinite(objective)
+        larger = jnp.maximum(jnp.abs(objective), jnp.abs(old.objective))
+        change = jnp.abs(objective - old.objective) / jnp.where(larger > 0, larger, 1)
+        free = self._free(parameters)
+        weights, units = normal_form(free, parted(old.cp.factors, self.objective.options)[0])
+        cp = CPTensor(weights, merged(units, data.fixed, self.objective.options))
+        new = cp, parameters, slope, optimizer
+        kept = old.cp, old.parameters, old.slope, old.optimizer
+        cp, parameters, slope, optimizer = jax.tree.map(
+            lambda a, b: jnp.where(finite, a, b), new, kept
+        )
+        objective, change = (jnp.where(finite, a, jnp.nan) for a in (objective, change))
+        done = old.iteration + 1
+        return GCPState(cp, objective, change, done, parameters, slope, optimizer)
+
+    def leave(self, inner: GCPState, state: GCPState) -> GCPState:
+        """The state itself."""
+        return inner
+
+    def score(self, result: CPResult) -> Array:
+        """Minus the objective."""
+        return -result.history[..., -1]
+
+    def finish(
+        self, problem: Problem, data: Known, state: GCPState, steps: Array, ending: Ending
+    ) -> CPResult:
+        """The result: zeros at their bounds, the fit of the data that the model stands for."""
+        objective, options = self.objective, self.objective.options
+        weights, units = state.cp.weights, parted(state.cp.factors, options)[0]
+        free = objective.at_bounds(balanced(weights, units), data)
+        weights, units = normal_form(free, units)
+        cp = CPTensor(weights, merged(units, data.fixed, options))
+        free = balanced(weights, units)
+        last = objective.value(free, data)
+        x, w = data.x, data.w
+        scale = jnp.max(jnp.abs(observed(x, w)))
+        scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1)
+        error = square_root(objective.squared_error(cp, x, w, scale))
+        slope = objective.stationarity(free, data)
+        eps = float(jnp.finfo(x.dtype).eps)
+        vanished = jnp.any(weights.real <= eps * jnp.max(weights.real))
+        units = cp.normalize().factors
+        dependent = vanished | is_singular(hadamard(*(gram(a, a) for a in units)), eps**0.5)
+        # An objective of nothing, where the fit is not perfect, has underflowed.
+        lost = (last == 0) & (error > eps**0.5)
+        told = ending.told(state, cp, slope, dependent, jnp.where(lost, jnp.nan, error))
+        history = padded(steps, state.iteration, last)
+        return CPResult(cp=cp, fit=1 - error, relative_error=error, **told, history=history)
+
+    def differentiable(self, problem: Problem, result: CPResult) -> CPResult:
+        """R7."""
+        return self.objective.differentiable(problem, result)
+
+    def _mean(self, parameters: Any, known: Known) -> Array:
+        """The objective for each observed entry."""
+        return self.objective.value(self._free(parameters), known) / _count(known)
+
+    def _sized(self, weights: Array, units: Factors, known: Known) -> Array:
+        """The weights of a start, as large as the objective bears.
+
+        The loss alone knows how large a model should be: a mean, its logarithm, or odds. A start
+        that is too small is near to where all gradients vanish; so it is the largest size at which
+        the objective is not much above the least of all.
+        """
+        sizes = 4.0 ** -jnp.arange(_SIZES).astype(known.x.real.dtype)
+        values = lax.map(
+            lambda s: self.objective.value(
+                balanced(weights * s.astype(weights.dtype), units), known
+            ),
+            sizes,
+        )
+        values = jnp.where(jnp.isfinite(values), values, jnp.inf)
+        least = jnp.min(values)
+        largest = jnp.argmax(values <= least + 2 * jnp.abs(least))
+        return weights * sizes[largest].astype(weights.dtype)
+
+    def _parameters(self, free: Factors) -> Any:
+        """What the optimiser sees of the free factors."""
+        return tuple(
+            self._root(a) if n in self.objective.options.nonnegative else _apart(a)
+            for n, a in zip(self.objective.options.free, free, strict=True)
+        )
+
+    def _free(self, parameters: Any) -> Factors:
+        """The free factors."""
+        return tuple(
+            p * p if n in self.objective.options.nonnegative else _together(p)
+            for n, p in zip(self.objective.options.free, parameters, strict=True)
+        )
+
+    def _root(self, a: Array) -> Array:
+        """√a, where zeros, from which a square would never move, are lifted a little."""
+        return jnp.sqrt(jnp.maximum(a, _ZERO * jnp.max(a)))
+
+
+def _count(known: Known) -> Array:
+    """The number of observed entries, at least 1."""
+    x, w, *_ = known
+    count = jnp.asarray(x.size) if w is None else jnp.maximum(jnp.sum(w != 0), 1)
+    return count.astype(x.real.dtype)
+
+
+def _stored(optimizer: Any) -> tuple[Array, Any] | None:
+    """Value and gradient at the new parameters, where the optimiser's line search kept them."""
+    import optax
+
+    try:
+        value, slope = (optax.tree_utils.tree_get(optimizer, name) for name in ("value", "grad"))
+    except KeyError:  # several
+        return None
+    return None if value is None or slope is None else (value, slope)
+
+
+def _apart(a: Array) -> Any:
+    return (a.real, a.imag) if jnp.iscomplexobj(a) else a
+
+
+def _together(p: Any) -> Array:
+    return lax.complex(*p) if isinstance(p, tuple) else p

@@ -1,0 +1,252 @@
+"""Elementwise losses f(model, data) of generalised CP (GCP).
+
+A loss is minus the log-likelihood of the data, up to terms without the model, or a distance. Every
+function of two arrays of one shape that returns real values of that shape is a loss; its derivative
+is JAX's. Those here say more of themselves: whether the model has to be nonnegative, which data
+they are for, and what data they expect of a model, from which a fit is reported.
+
+| loss | data | f(m, x) | model m |
+| --- | --- | --- | --- |
+| `gaussian` | any, complex too | ½|m − x|² | mean |
+| `huber(delta)` | any, complex too | ½|m − x|², beyond delta δ|m − x| − ½δ² | centre |
+| `poisson` | counts | m − x log m | mean ≥ 0 |
+| `poisson_log` | counts | eᵐ − x m | log of the mean |
+| `bernoulli_odds` | 0 to 1 | log(1 + m) − x log m | odds ≥ 0 |
+| `bernoulli_logit` | 0 to 1 | log(1 + eᵐ) − x m | log of the odds |
+| `negative_binomial(r)` | counts | (r + x) log(1 + m) − x log m | odds ≥ 0 |
+| `gamma` | x ≥ 0 | x/m + log m | mean ≥ 0 |
+| `rayleigh` | x ≥ 0 | 2 log m + (π/4)(x/m)² | mean ≥ 0 |
+| `beta_divergence(b)` | x ≥ 0 | mᵇ/b − x mᵇ⁻¹/(b − 1) | mean ≥ 0 |
+
+Where a logarithm or a quotient would leave its domain at m = 0, m + 10⁻¹⁰ stands for m.
+
+Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626, table 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from math import inf, pi
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jkr import _check
+from jkr._contractions._elementwise import squared_distance
+
+__all__ = [
+    "Loss",
+    "bernoulli_logit",
+    "bernoulli_odds",
+    "beta_divergence",
+    "gamma",
+    "gaussian",
+    "huber",
+    "negative_binomial",
+    "poisson",
+    "poisson_log",
+    "rayleigh",
+]
+
+_TINY = 1e-10  # that of the paper
+
+
+def _identity(model: Array) -> Array:
+    return model
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An elementwise loss, and what is known of it; called as `loss(model, data)`.
+
+    Attributes:
+        function: f(model, data), elementwise, real; what else it depends on are constants.
+        nonnegative: whether the model has to be nonnegative. A fit then keeps its factors so.
+        low: the least datum that it is for.
+        high: the largest.
+        expected: the data that a model stands for; the model itself, if not given.
+        name: in messages.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> log_cosh = jkr.cp.losses.Loss(lambda m, x: jnp.log(jnp.cosh(m - x)), name="log cosh")
+        >>> jkr.cp.losses.poisson.nonnegative, log_cosh.nonnegative
+        (True, False)
+    """
+
+    function: Callable[[Array, Array], Array]
+    nonnegative: bool = False
+    low: float = -inf
+    high: float = inf
+    expected: Callable[[Array], Array] = _identity
+    name: str = "this loss"
+
+    def __call__(self, model: Array, data: Array) -> Array:
+        """f(model, data)."""
+        return self.function(model, data)
+
+    def __repr__(self) -> str:
+        """<Loss poisson>."""
+        return f"<Loss {self.name}>"
+
+
+def _gaussian(m: Array, x: Array) -> Array:
+    return squared_distance(m, x) / 2
+
+
+def _poisson(m: Array, x: Array) -> Array:
+    return m - x * jnp.log(m + _TINY)
+
+
+def _poisson_log(m: Array, x: Array) -> Array:
+    return jnp.exp(m) - x * m
+
+
+def _bernoulli_odds(m: Array, x: Array) -> Array:
+    return jnp.log1p(m) - x * jnp.log(m + _TINY)
+
+
+def _bernoulli_logit(m: Array, x: Array) -> Array:
+    return jax.nn.softplus(m) - x * m
+
+
+def _gamma(m: Array, x: Array) -> Array:
+    return x / (m + _TINY) + jnp.log(m + _TINY)
+
+
+def _rayleigh(m: Array, x: Array) -> Array:
+    return 2 * jnp.log(m + _TINY) + pi / 4 * (x / (m + _TINY)) ** 2
+
+
+gaussian = Loss(_gaussian, name="gaussian")
+poisson = Loss(_poisson, nonnegative=True, low=0, name="poisson")
+poisson_log = Loss(_poisson_log, low=0, expected=jnp.exp, name="poisson_log")
+bernoulli_odds = Loss(
+    _bernoulli_odds,
+    nonnegative=True,
+    low=0,
+    high=1,
+    expected=lambda m: m / (1 + m),
+    name="bernoulli_odds",
+)
+bernoulli_logit = Loss(
+    _bernoulli_logit, low=0, high=1, expected=jax.nn.sigmoid, name="bernoulli_logit"
+)
+gamma = Loss(_gamma, nonnegative=True, low=0, name="gamma")
+rayleigh = Loss(_rayleigh, nonnegative=True, low=0, name="rayleigh")
+
+
+def huber(delta: float = 1.0) -> Loss:
+    """Huber's loss: ½|m − x|² up to |m − x| = δ, δ|m − x| − ½δ² beyond; bears outliers.
+
+    Args:
+        delta: δ > 0, in the units of the data.
+
+    Returns:
+        Loss; the same one for the same δ, so that nothing is compiled anew.
+
+    Raises:
+        ValueError: delta that is no positive number.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> jkr.cp.losses.huber(1.0)(jnp.array([0.0, 0.0]), jnp.array([1.0, 3.0]))
+        Array([0.5, 2.5], dtype=float32)
+
+    Source: Huber, Ann. Math. Statist. 35 (1964) 73–101, doi:10.1214/aoms/1177703732.
+    """
+    return _huber(_check.number("cp.losses.huber", "delta", delta, above=0))
+
+
+@cache
+def _huber(delta: float) -> Loss:
+    def function(m: Array, x: Array) -> Array:
+        squares = squared_distance(m, x)
+        far = squares > delta**2
+        size = jnp.sqrt(jnp.where(far, squares, 1))
+        return jnp.where(far, delta * size - delta**2 / 2, squares / 2)
+
+    return Loss(function, name=f"huber({delta:g})")
+
+
+def negative_binomial(trials: float = 1.0) -> Loss:
+    """Negative binomial loss, (r + x) log(1 + m) − x log m: counts that vary more than Poisson's.
+
+    Args:
+        trials: r > 0, failures until the count ends; the mean count is r m, m the odds of success.
+
+    Returns:
+        Loss; the same one for the same r.
+
+    Raises:
+        ValueError: trials that are no positive number.
+
+    Example:
+        >>> import jkr
+        >>> jkr.cp.losses.negative_binomial(3)
+        <Loss negative_binomial(3)>
+
+    Source: as the module.
+    """
+    return _negative_binomial(
+        _check.number("cp.losses.negative_binomial", "trials", trials, above=0)
+    )
+
+
+@cache
+def _negative_binomial(trials: float) -> Loss:
+    def function(m: Array, x: Array) -> Array:
+        return (trials + x) * jnp.log1p(m) - x * jnp.log(m + _TINY)
+
+    name = f"negative_binomial({trials:g})"
+    return Loss(function, nonnegative=True, low=0, expected=lambda m: trials * m, name=name)
+
+
+def beta_divergence(beta: float) -> Loss:
+    """β-divergence mᵇ/b − x mᵇ⁻¹/(b − 1): ½m² − x m at 2, `poisson` at 1, `gamma` at 0.
+
+    Args:
+        beta: b, any number.
+
+    Returns:
+        Loss; the same one for the same b.
+
+    Raises:
+        ValueError: beta that is no number.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> jkr.cp.losses.beta_divergence(2)(jnp.array(3.0), jnp.array(1.0))
+        Array(1.5, dtype=float32)
+
+    Source: as the module; Févotte & Idier, Neural Computation 23 (2011) 2421–2456,
+    doi:10.1162/NECO_a_00168.
+    """
+    return _beta_divergence(_check.number("cp.losses.beta_divergence", "beta", beta))
+
+
+@cache
+def _beta_divergence(beta: float) -> Loss:
+    def function(m: Array, x: Array) -> Array:
+        if beta in (0, 1):
+            return _poisson(m, x) if beta else _gamma(m, x)
+        m = m + _TINY if beta < 2 else m
+        return m**beta / beta - x * m ** (beta - 1) / (beta - 1)
+
+    return Loss(function, nonnegative=True, low=0, name=f"beta_divergence({beta:g})")
+
+
+def checked_loss(name: str, loss: Loss | Callable[[Array, Array], Array], x: Array) -> Loss:
+    """A loss that goes with the tensor: elementwise, real."""
+    known = loss if isinstance(loss, Loss) else Loss(_check.function(name, "loss", loss))
+    entries = jax.ShapeDtypeStruct((2, 3), x.dtype)
+    try:
+        out = jax.eval_shape(known.function, entries, entries)
+    except TypeError as error:
+        raise ValueError(
+            f"{name}: loss needs to be a function of (model, data), got {loss!r}, "
+            f"which fails with: {error}"
+        ) from error
+    _check.elementwise(name, "loss", out, entries)
+    return known
