@@ -14,6 +14,8 @@ SUITES = (
     "als",
     "fits",
     "implicit",
+    "gcp",
+    "entrywise",
     "mttkrp",
     "loss",
     "gram",

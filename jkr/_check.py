@@ -284,17 +284,28 @@ def weights(name: str, weights: ArrayLike, rank: int) -> Array:
 
 def rank(name: str, rank: int) -> int:
     """A number of components, at least 1."""
-    return at_least_one(name, "rank", rank)
+    return at_least(name, "rank", rank)
 
 
-def at_least_one(name: str, what: str, value: int) -> int:
-    """A static count, at least 1."""
+def ranks(name: str, ranks: Sequence[int]) -> tuple[int, ...]:
+    """Several numbers of components."""
+    try:
+        several = tuple(ranks)
+    except TypeError as error:
+        raise ValueError(f"{name}: ranks need to be a sequence of ints, got {ranks!r}") from error
+    if not several:
+        raise ValueError(f"{name}: needs at least one rank, got none")
+    return tuple(rank(name, r) for r in several)
+
+
+def at_least(name: str, what: str, value: int, least: int = 1) -> int:
+    """A static count that is not too small."""
     try:
         n = operator.index(value)
     except TypeError as error:
         raise ValueError(f"{name}: {what} needs to be an int, got {value!r}") from error
-    if n < 1:
-        raise ValueError(f"{name}: {what} needs to be at least 1, got {n}")
+    if n < least:
+        raise ValueError(f"{name}: {what} needs to be at least {least}, got {n}")
     return n
 
 
@@ -432,3 +443,18 @@ def not_negative(name: str, what: str, arrays: Sequence[Array]) -> None:
     known = [a for a in arrays if not isinstance(a, Tracer)]
     if any(np.any(np.asarray(a) < 0) for a in known):
         raise ValueError(f"{name}: {what} need to be nonnegative")
+
+
+def kinds(name: str, what: str, values: Sequence[Any], kind: type) -> None:
+    """One or more values of one class."""
+    if not values or not all(isinstance(value, kind) for value in values):
+        got = _listed([type(value).__name__ for value in values]) or "none"
+        raise ValueError(f"{name}: {what} needs to be {kind.__name__}, got {got}")
+
+
+def as_many(name: str, what: str, some: Sequence[Any], where: str, others: Sequence[Any]) -> None:
+    """Two sequences of one length."""
+    if len(some) != len(others):
+        raise ValueError(
+            f"{name}: {what} need one entry for each of the {len(others)} {where}, got {len(some)}"
+        )

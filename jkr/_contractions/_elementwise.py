@@ -126,22 +126,21 @@ def _blocks(f, weights, factors, x, w, s, precision, gradient):
     The last block starts early enough to be whole; of rows that were done already nothing is added.
     """
     rank, rows, columns = weights.shape[0], prod(x.shape[:s]), prod(x.shape[s:])
-    k_left = component_first(factors[:s]).reshape(rank, rows)
     k_right = component_first(factors[s:]).reshape(rank, columns)
     x = x.reshape(rows, columns)
     w = None if w is None else w.reshape(rows, columns)
-    size = max(1, min(rows, _BLOCK // columns))
+    size = _rows_at_once(rows, columns)
 
     def block(b, carry):
         total, left, right = carry
         first = jnp.minimum(b * size, rows - size)
         cut = partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
-        k_block, w_block = cut(k_left, axis=1), None if w is None else cut(w)
+        k_block, w_block = _rows_of(factors[:s], first, size), None if w is None else cut(w)
         if rows % size:
             # Rows of weight zero are not read: rows that were done, too.
             fresh = (first + jnp.arange(size) >= b * size)[:, None]
             w_block = jnp.where(fresh, jnp.ones((), x.real.dtype) if w is None else w_block, 0)
-        model = matmul((k_block * weights[:, None]).T, k_right, precision)
+        model = matmul(k_block * weights[None, :], k_right, precision)
         added, D = _summed(f, model, cut(x), w_block, gradient)
         if not gradient:
             return total + added, left, right
@@ -149,7 +148,7 @@ def _blocks(f, weights, factors, x, w, s, precision, gradient):
         if rows % size:
             done = jnp.where(fresh, done, cut(left))
         left = lax.dynamic_update_slice_in_dim(left, done, first, axis=0)
-        return total + added, left, right + matmul(k_block.conj(), D, precision)
+        return total + added, left, right + matmul(k_block.conj().T, D, precision)
 
     start = (
         jnp.zeros((), x.real.dtype),
@@ -158,6 +157,21 @@ def _blocks(f, weights, factors, x, w, s, precision, gradient):
     )
     steps = -(-rows // size)
     return lax.fori_loop(0, steps, jax.checkpoint(block, prevent_cse=False), start)
+
+
+def _rows_of(factors: Sequence[Array], first: Array, size: int) -> Array:
+    """Rows first, first + 1, … of a Khatri–Rao product, (size, R), which is not formed."""
+    row, product = first + jnp.arange(size), None
+    for a in reversed(factors):
+        rows = a[row % a.shape[0]]
+        product, row = rows if product is None else rows * product, row // a.shape[0]
+    return product
+
+
+def _rows_at_once(rows: int, columns: int) -> int:
+    """Rows of a block: as many as it holds, fewer if then all blocks are whole."""
+    most = max(1, min(rows, _BLOCK // columns))
+    return next((size for size in range(most, most // 2, -1) if rows % size == 0), most)
 
 
 def _block_split(shape: Sequence[int]) -> int:

@@ -9,7 +9,8 @@
 - `CPResult`: what a fit returns; derivatives go through it;
 - `pullback`, `Pullback`: the same derivatives, with what their linear system says of itself;
 - `condition`, `Condition`, `standard_errors`: how well a model is determined;
-- `core_consistency`, `degeneracy`: whether to believe it, and its rank;
+- `core_consistency`, `degeneracy`: whether to believe it;
+- `rank_scan`, `RankScan`: how many components;
 - `align`, `congruence`, `factor_match_score`: comparing models.
 """
 
@@ -30,6 +31,8 @@ from jkr.cp._metrics import factor_match_score as factor_match_score
 from jkr.cp._model import CPTensor as CPTensor
 from jkr.cp._pullback import Pullback as Pullback
 from jkr.cp._pullback import pullback as pullback
+from jkr.cp._rank_scan import RankScan as RankScan
+from jkr.cp._rank_scan import rank_scan as rank_scan
 from jkr.cp._result import CPResult as CPResult
 from jkr.cp._start import random as random
 from jkr.cp._sweep import ALSState as ALSState
@@ -44,6 +47,7 @@ __all__ = [
     "Condition",
     "GCPState",
     "Pullback",
+    "RankScan",
     "align",
     "als",
     "als_init",
@@ -60,5 +64,6 @@ __all__ = [
     "losses",
     "pullback",
     "random",
+    "rank_scan",
     "standard_errors",
 ]

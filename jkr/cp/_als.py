@@ -126,8 +126,8 @@ def als(
         name, tensor, entry_weights, nonnegative, fixed_modes, precision
     )
     rank = _check.rank(name, rank)
-    max_iters = _check.at_least_one(name, "max_iters", max_iters)
-    restarts = _check.at_least_one(name, "restarts", restarts)
+    max_iters = _check.at_least(name, "max_iters", max_iters)
+    restarts = _check.at_least(name, "restarts", restarts)
     kind, given, key = checked_start(name, init, key, x, rank, restarts)
     refuse_unheld(name, kind, options, x.ndim)
     real = jnp.finfo(accumulator(x.dtype)).dtype

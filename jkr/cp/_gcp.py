@@ -48,7 +48,7 @@ def gcp(
     l2: ArrayLike = 0.0,
     penalty: Penalty | None = None,
     restarts: int = 1,
-    tol: ArrayLike = 1e-8,
+    tol: ArrayLike = 1e-10,
     max_iters: int = 1000,
     precision: Precision = None,
     progress: bool = False,
@@ -127,8 +127,8 @@ def gcp(
         name, tensor, loss, penalty, entry_weights, nonnegative, fixed_modes, precision
     )
     rank = _check.rank(name, rank)
-    max_iters = _check.at_least_one(name, "max_iters", max_iters)
-    restarts = _check.at_least_one(name, "restarts", restarts)
+    max_iters = _check.at_least(name, "max_iters", max_iters)
+    restarts = _check.at_least(name, "restarts", restarts)
     kind, given, key = checked_start(name, init, key, x, rank, restarts)
     _check_held(name, kind, given, objective, x.ndim)
     real = jnp.finfo(accumulator(x.dtype)).dtype

@@ -43,9 +43,9 @@ def loss(
     """Loss of a CP model M = ⟦λ; A_1, …, A_N⟧: ½‖W½∘(T − M)‖², or Σ W∘f(M, T).
 
     Least squares without entry weights never form the model: ½(‖T‖² − 2 Re⟨M, T⟩ + ‖M‖²), with
-    ⟨M, T⟩ an MTTKRP and ‖M‖² from Grams (J6). The terms cancel near an exact fit: at a relative residual ρ
-    the value has a relative error of about 10·eps/ρ² (float32: 1e-4 at ρ = 1e-1, 1e-2 at 1e-2,
-    none of its digits below 1e-3; float64: to ρ = 1e-7), and its gradient one of about
+    ⟨M, T⟩ an MTTKRP and ‖M‖² from Grams (J6). The terms cancel near an exact fit: at a relative
+    residual ρ the value has a relative error of about 10·eps/ρ² (float32: 1e-4 at ρ = 1e-1, 1e-2 at
+    1e-2, none of its digits below 1e-3; float64: to ρ = 1e-7), and its gradient one of about
     30·eps/ρ. Where that is too much, call it with `entry_weights=jnp.ones(tensor.shape)`: with
     entry weights, and for every other loss, entries are summed one by one, in blocks.
 
@@ -79,10 +79,10 @@ def loss(
 
     Derivative (R4, least squares without entry weights): the gradient matrices
     Aₙ diag(λ)Γₙᵀ − T₍ₙ₎K̄ₙ, times λ̄, where Γₙ is the Hadamard product of the other Grams, computed
-    once with the value; saved are they alone, of the factors' size. Two passes over T for all modes. Plain autodiff of the
-    dense residual forms M, D and their unfoldings. (R5, all else): the same matrices
-    from D = W∘∂f/∂M, block by block (on one device; with several, on the whole of T, so
-    that a sharded T stays where it is); plain autodiff keeps several tensors of T's size.
+    once with the value; saved are they alone, of the factors' size. Two passes over T for all
+    modes. Plain autodiff of the dense residual forms M, D and their unfoldings. (R5, all else): the
+    same matrices from D = W∘∂f/∂M, block by block (on one device; with several, on the whole of T,
+    so that a sharded T stays where it is); plain autodiff keeps several tensors of T's size.
 
     Source: laws J5, J6; Acar, Dunlavy & Kolda, J. Chemometrics 25 (2011) 67–86,
     doi:10.1002/cem.1335 (CP-OPT; with entry weights CP-WOPT, doi:10.1016/j.chemolab.2010.08.004);

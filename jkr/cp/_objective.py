@@ -133,7 +133,9 @@ class Objective:
             else a
             for n, a, s in zip(self.options.free, free, slopes, strict=True)
         )
-        better = self.value(moved, known) <= self.value(free, known)
+        before, after = self.value(free, known), self.value(moved, known)
+        rounding = 16 * float(jnp.finfo(before.dtype).eps) * jnp.abs(before)
+        better = after <= before + rounding
         return jax.tree.map(partial(jnp.where, better), moved, free)
 
     def stationarity(self, free: Factors, known: Known) -> Array:

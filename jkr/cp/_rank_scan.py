@@ -1,0 +1,155 @@
+"""How many components: fits, core consistency and stability of several ranks.
+
+All restarts of one rank are one vmapped call.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jkr import _check
+from jkr._contractions._precise import accumulator
+from jkr.cp._als import als
+from jkr.cp._arguments import checked_arguments, checked_l2, refuse_bad_data
+from jkr.cp._diagnostics import core_consistency
+from jkr.cp._metrics import factor_match_score
+from jkr.cp._model import CPTensor
+
+_CONSISTENT = 50.0  # out of 100: Bro & Kiers call less an invalid model
+_STABLE = 0.85  # Lorenzo-Seva & ten Berge call less no similarity
+
+
+class RankScan(NamedTuple):
+    """What `rank_scan` found; a pytree of arrays. K ranks, S starts each, the best fit first.
+
+    Attributes:
+        ranks: (K,), as they were given.
+        fit: of each start, (K, S).
+        core_consistency: of each start's model, (K, S), at most 100.
+        stability: (K,), mean factor match score between all pairs of the starts' models, in [0, 1].
+        status: of each start, (K, S), as in `CPResult`.
+    """
+
+    ranks: Array
+    fit: Array
+    core_consistency: Array
+    stability: Array
+    status: Array
+
+    @property
+    def suggested(self) -> int | None:
+        """The largest rank that its model and its starts speak for; None where there is none.
+
+        Its best model has a core consistency of 50 or more, and its starts agree, with a stability
+        of 0.85 or more. A rule of thumb: look at the whole scan (`jkr.plot.rank_scan`), and at the
+        components.
+        """
+        good = (self.core_consistency[:, 0] >= _CONSISTENT) & (self.stability >= _STABLE)
+        ranks = np.asarray(self.ranks)[np.asarray(good)]
+        return int(ranks.max()) if ranks.size else None
+
+    def table(self) -> str:
+        """The scan as lines of text, a rank each."""
+        lines = [f"{'rank':>5}{'best fit':>10}{'core consistency':>18}{'stability':>11}"]
+        for rank, fit, core, stable in zip(
+            self.ranks, self.fit[:, 0], self.core_consistency[:, 0], self.stability, strict=True
+        ):
+            lines.append(
+                f"{int(rank):5d}{float(fit):10.4f}{float(core):18.1f}{float(stable):11.3f}"
+            )
+        return "\n".join(lines)
+
+
+def rank_scan(
+    tensor: ArrayLike,
+    ranks: Sequence[int],
+    *,
+    key: Array,
+    restarts: int = 10,
+    entry_weights: ArrayLike | None = None,
+    nonnegative: bool | Sequence[int] = False,
+    l2: ArrayLike = 0.0,
+    tol: ArrayLike = 1e-6,
+    max_iters: int = 500,
+) -> RankScan:
+    """Fit a tensor with several numbers of components, each from several random starts (`als`).
+
+    The right number is where the fit has stopped to gain, core consistency is still near 100, and
+    all starts still find the same components; one more, and some or all of that is lost.
+
+    Args:
+        tensor: T (I_1, …, I_N), N ≥ 2.
+        ranks: numbers of components to try.
+        key: a `jax.random.key`.
+        restarts: random starts of each rank, at least 2; all of one rank are fitted in one vmapped
+            call.
+        entry_weights: as in `als`, and so are all others.
+        nonnegative: modes whose factors are nonnegative.
+        l2: weight of the penalty.
+        tol: smallest change of fit.
+        max_iters: largest number of sweeps.
+
+    Returns:
+        RankScan; `scan.table()` prints it, `jkr.plot.rank_scan(scan)` draws it.
+
+    Raises:
+        ValueError: no rank, or one below 1, restarts below 2, ranks that are no sequence, and as in
+            `als`.
+
+    Example:
+        >>> import jax, jkr
+        >>> truth = jkr.cp.random(jax.random.key(0), (8, 9, 10), 2)
+        >>> noise = 0.1 * jax.random.normal(jax.random.key(1), truth.shape)
+        >>> scan = jkr.cp.rank_scan(truth.full() + noise, (1, 2, 3), key=jax.random.key(2))
+        >>> scan.fit.shape, scan.suggested
+        ((3, 10), 2)
+
+    Source: core consistency: Bro & Kiers (2003), doi:10.1002/cem.801; stability: Wu et al., PLOS
+    One 9 (2014) e86703 and Williams et al., Neuron 98 (2018) 1099–1115,
+    doi:10.1016/j.neuron.2018.05.015.
+    """
+    name = "cp.rank_scan"
+    x, w, options = checked_arguments(name, tensor, entry_weights, nonnegative, (), None)
+    counts = _check.ranks(name, ranks)
+    restarts = _check.at_least(name, "restarts", restarts, 2)
+    keys = jax.random.split(_check.key(name, key), len(counts))
+    l2 = checked_l2(name, l2, jnp.finfo(accumulator(x.dtype)).dtype)
+    found = [
+        _scanned(x, w, key, l2, tol, rank, restarts, max_iters, options.nonnegative)
+        for rank, key in zip(counts, keys, strict=True)
+    ]
+    refuse_bad_data(name, jnp.stack([status for *_, status in found]))
+    return RankScan(
+        jnp.asarray(counts), *(jnp.stack(column) for column in zip(*found, strict=True))
+    )
+
+
+@partial(jax.jit, static_argnums=(5, 6, 7, 8))
+def _scanned(x, w, key, l2, tol, rank, restarts, max_iters, nonnegative) -> tuple[Array, ...]:
+    """Fits, core consistencies, stability and statuses of one rank."""
+
+    def fitted(key: Array) -> tuple[CPTensor, Array, Array, Array]:
+        result = als(
+            x,
+            rank,
+            key=key,
+            entry_weights=w,
+            nonnegative=nonnegative,
+            l2=l2,
+            tol=tol,
+            max_iters=max_iters,
+        )
+        core = core_consistency(x, result.cp, entry_weights=w)
+        return result.cp, result.fit, core, result.status
+
+    cp, fit, core, status = jax.vmap(fitted)(jax.random.split(key, restarts))
+    order = jnp.argsort(-fit)
+    pairs = (jax.tree.map(lambda a, k=k: a[k], cp) for k in np.triu_indices(restarts, 1))
+    stability = jnp.mean(jax.vmap(factor_match_score)(*pairs))
+    return fit[order], core[order], stability, status[order]
