@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import jkr
 from jkr import cp
@@ -65,6 +66,29 @@ def rank_one_sweep_reference(x, w, a, b):
 def rank_one_reference(x):
     u, s, v = jnp.linalg.svd(x, full_matrices=False)
     return s[0].astype(u.dtype) * u[:, :1] * v[:1]
+
+
+def nearby(x):
+    """A start from which the largest singular value of a 3×3 matrix is found."""
+    u, _, v = np.linalg.svd(np.asarray(jax.lax.stop_gradient(x)))
+    return cp.CPTensor(jnp.ones(1, x.dtype), (jnp.asarray(u[:, :1]), jnp.asarray(v[:1].T)))
+
+
+SGD = optax.sgd(0.1)
+
+
+def descending(x, a, b):
+    return cp.gcp_init(x, 1, init=cp.CPTensor(jnp.ones(1, x.dtype), (a, b)), optimizer=SGD)
+
+
+def sgd_step_reference(x, a, b):
+    """A step down the gradient of ½‖x − a bᵀ‖²/12, from columns of equal norm."""
+    norms = [jnp.sqrt(jnp.sum(jnp.abs(z) ** 2)) for z in (a, b)]
+    share = jnp.sqrt(norms[0] * norms[1])
+    a, b = (z * (share / n).astype(z.dtype) for z, n in zip((a, b), norms, strict=True))
+    residual = a @ b.T - x
+    step = 0.1 / x.size
+    return (a - step * residual @ b.conj()) @ (b - step * residual.T @ a.conj()).T
 
 
 SQUARE = np.random.default_rng(6).standard_normal((3, 3))
@@ -214,6 +238,44 @@ def loss_reference(x, weights, *factors, entry_weights=None):
     residual = x - model_reference(weights, *factors)
     squares = (residual * residual.conj()).real
     return jnp.sum(squares if entry_weights is None else squares * entry_weights) / 2
+
+
+def rational(m, x):
+    """An elementwise loss of complex arguments that is not one of least squares."""
+    squares = ((m - x) * (m - x).conj()).real
+    return squares / (1 + squares) + 0.1 * (m * x.conj()).real
+
+
+def huber_reference(m, x):
+    far = jnp.abs(m - x) > 0.5
+    return jnp.where(far, 0.5 * jnp.abs(m - x) - 0.125, (m - x) ** 2 / 2)
+
+
+# Real in the table: what the two complex ones do is in the rows of `cp.loss` and `cp.gcp`.
+LOSSES = {
+    "gaussian": (cp.losses.gaussian, lambda m, x: (m - x) ** 2 / 2),
+    "huber": (cp.losses.huber(0.5), huber_reference),
+    "poisson": (cp.losses.poisson, lambda m, x: m - x * jnp.log(m)),
+    "poisson_log": (cp.losses.poisson_log, lambda m, x: jnp.exp(m) - x * m),
+    "bernoulli_odds": (cp.losses.bernoulli_odds, lambda m, x: jnp.log(1 + m) - x * jnp.log(m)),
+    "bernoulli_logit": (
+        cp.losses.bernoulli_logit,
+        lambda m, x: jnp.log(1 + jnp.exp(m)) - x * m,
+    ),
+    "negative_binomial": (
+        cp.losses.negative_binomial(2),
+        lambda m, x: (2 + x) * jnp.log(1 + m) - x * jnp.log(m),
+    ),
+    "gamma": (cp.losses.gamma, lambda m, x: x / m + jnp.log(m)),
+    "rayleigh": (
+        cp.losses.rayleigh,
+        lambda m, x: 2 * jnp.log(m) + jnp.pi / 4 * x**2 / m**2,
+    ),
+    "beta_divergence": (
+        cp.losses.beta_divergence(1.5),
+        lambda m, x: m**1.5 / 1.5 - x * m**0.5 / 0.5,
+    ),
+}
 
 
 def thousandths(arrays):
@@ -414,6 +476,11 @@ ROWS: dict[str, list[Row]] = {
             ((3, 2, 4), *MODEL),
         ),
         Row(
+            lambda x, w, *factors: cp.loss(cp.CPTensor(w, factors), x, loss=rational),
+            lambda x, w, *factors: jnp.sum(rational(model_reference(w, *factors), x)),
+            ((3, 2, 4), *MODEL),
+        ),
+        Row(
             lambda v, x, w, *factors: cp.loss(
                 cp.CPTensor(w, factors), x, entry_weights=(v * v.conj()).real
             ),
@@ -421,6 +488,17 @@ ROWS: dict[str, list[Row]] = {
             ((3, 2, 4), (3, 2, 4), *MODEL),
         ),
     ],
+    **{
+        f"cp.losses.{name}": [
+            Row(
+                lambda m, x, loss=loss: loss(jnp.abs(m), jnp.abs(x)),
+                lambda m, x, f=f: f(jnp.abs(m), jnp.abs(x)),
+                ((2, 3), (2, 3)),
+                ("float64", "float32"),
+            )
+        ]
+        for name, (loss, f) in LOSSES.items()
+    },
     "cp.CPTensor.full": [Row(of_model(cp.CPTensor.full), model_reference, MODEL, INEXACT_AND_HALF)],
     "cp.CPTensor.norm": [
         Row(
@@ -475,6 +553,20 @@ ROWS: dict[str, list[Row]] = {
             ((4, 3), (2,), (4, 2), (3, 2)),
         )
     ],
+    "cp.rank_scan": [
+        Row(
+            lambda x: (
+                lambda scan: (scan.fit[:, 0], scan.core_consistency[0, 0], scan.stability[0])
+            )(cp.rank_scan(x, (1,), key=jax.random.key(0), restarts=2, tol=0, max_iters=300)),
+            lambda x: (
+                1 - jnp.linalg.norm(x - rank_one_reference(x))[None] / jnp.linalg.norm(x),
+                100 * jnp.ones((), x.real.dtype),
+                jnp.ones((), x.real.dtype),
+            ),
+            ((3, 3),),
+            differentiable=False,
+        )
+    ],
     "cp.degeneracy": [
         Row(
             of_model(cp.degeneracy),
@@ -510,6 +602,27 @@ ROWS: dict[str, list[Row]] = {
             lambda x: cp.als(x, 1, key=jax.random.key(0), max_iters=300, tol=0).cp.full(),
             rank_one_reference,
             ((3, 3),),
+        )
+    ],
+    "cp.gcp": [
+        Row(
+            lambda x: cp.gcp(x, 1, init=nearby(x), max_iters=60, tol=0).cp.full(),
+            rank_one_reference,
+            ((3, 3),),
+        )
+    ],
+    "cp.gcp_init": [
+        Row(
+            lambda x, *m: cp.gcp_init(x, 2, init=cp.CPTensor(m[0], m[1:])).cp.full(),
+            lambda x, *m: model_reference(*m),
+            ((3, 2, 4), *MODEL),
+        )
+    ],
+    "cp.gcp_step": [
+        Row(
+            lambda x, a, b: cp.gcp_step(x, descending(x, a, b), optimizer=SGD).cp.full(),
+            sgd_step_reference,
+            ((3, 4), (3, 1), (4, 1)),
         )
     ],
     "cp.pullback": [
@@ -569,10 +682,10 @@ ROWS: dict[str, list[Row]] = {
 
 def public_names():
     """Every public function, and every method of a public class that computes."""
-    for prefix, module in (("", jkr), ("cp.", cp)):
+    for prefix, module in (("", jkr), ("cp.", cp), ("cp.losses.", cp.losses)):
         for name in module.__all__:
             value = getattr(module, name)
-            if inspect.isfunction(value):
+            if inspect.isfunction(value) or isinstance(value, cp.losses.Loss):
                 yield prefix + name
     for name, method in vars(cp.CPTensor).items():
         if inspect.isfunction(method) and not name.startswith("_"):

@@ -87,7 +87,11 @@ def test_fit_never_gets_worse():
 def test_status_says_how_it_ended():
     x = jax.random.normal(KEY, (5, 6, 7))
     for options, status, word in (
-        ({"tol": 1e-12}, 0, "converged: the fit changed by less than tol in the last sweep"),
+        (
+            {"tol": 1e-12},
+            0,
+            "converged: the last iteration changed the fit, or the objective, by less than tol",
+        ),
         ({"tol": 1e-2}, 1, "lower tol"),
         ({"tol": 0, "max_iters": 3}, 3, "raise max_iters"),
     ):

@@ -323,11 +323,13 @@ ERRORS = [
     ),
     (
         lambda: cp.als(z(2, 3) + jnp.nan, 1, key=KEY),
-        "cp.als: the tensor holds NaN or inf; mark missing entries by entry_weights=0 there",
+        "cp.als: the tensor holds NaN or inf, or entries that the loss is not for; "
+        "mark missing entries by entry_weights=0 there",
     ),
     (
         lambda: cp.als_init(z(2, 3) + jnp.inf, 1, key=KEY),
-        "cp.als_init: the tensor holds NaN or inf; mark missing entries by entry_weights=0 there",
+        "cp.als_init: the tensor holds NaN or inf, or entries that the loss is not for; "
+        "mark missing entries by entry_weights=0 there",
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, nonnegative=[2]),
@@ -367,7 +369,7 @@ ERRORS = [
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, callback=3),
-        "cp.als: callback needs to be callable, got 3",
+        "cp.als: callback needs to be a function, got 3",
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, tol="tiny"),
@@ -393,7 +395,8 @@ ERRORS = [
     ),
     (
         lambda: cp.pullback(fitted(2, 3), z(2, 3) * np.nan, model(2, 3)),
-        "cp.pullback: the tensor holds NaN or inf; mark missing entries by entry_weights=0 there",
+        "cp.pullback: the tensor holds NaN or inf, or entries that the loss is not for; "
+        "mark missing entries by entry_weights=0 there",
     ),
     (
         lambda: cp.pullback(fitted(2, 3), z(2, 3), None),
@@ -469,7 +472,138 @@ ERRORS = [
         "vec: needs matrices of numbers, got entries of dtype key<fry>",
     ),
     (lambda: jkr.unfold([[2**70]], 0), "unfold: needs a tensor of numbers, got list"),
+    # generalised CP
+    (
+        lambda: cp.gcp(z(2, 3), 1),
+        "cp.gcp: a random start needs a key: pass key=jax.random.key(0), or a CPTensor as init",
+    ),
+    (lambda: cp.gcp(z(2, 3), 0, key=KEY), "cp.gcp: rank needs to be at least 1, got 0"),
+    (lambda: cp.gcp(z(3), 1, key=KEY), "cp.gcp: the tensor needs order 2 or more, got shape (3,)"),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, max_iters=0),
+        "cp.gcp: max_iters needs to be at least 1, got 0",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, loss="poisson"),
+        "cp.gcp: loss needs to be a function, got 'poisson'",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, loss=lambda m, x: jnp.sum(m - x)),
+        "cp.gcp: loss needs to give one real number an entry, got shape (), float64 for shape "
+        "(2, 3), float64",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3) + 1j, 1, key=KEY, loss=lambda m, x: m - x),
+        "cp.gcp: loss needs to give one real number an entry, got shape (2, 3), complex128 for "
+        "shape (2, 3), complex128",
+    ),
+    (
+        lambda: cp.loss(model(2, 3), z(2, 3), loss=lambda m, x: (m, x)),
+        "cp.loss: loss needs to give one real number an entry, got tuple for shape (2, 3), float64",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3) - 1, 1, key=KEY, loss=cp.losses.poisson),
+        "cp.gcp: the tensor holds NaN or inf, or entries that the loss is not for; mark missing "
+        "entries by entry_weights=0 there; poisson takes data from 0 to inf",
+    ),
+    (
+        lambda: cp.gcp_init(z(2, 3) + 2, 1, key=KEY, loss=cp.losses.bernoulli_logit),
+        "cp.gcp_init: the tensor holds NaN or inf, or entries that the loss is not for; mark "
+        "missing entries by entry_weights=0 there; bernoulli_logit takes data from 0 to 1",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3) + 1j, 1, key=KEY, loss=cp.losses.poisson),
+        "cp.gcp: the tensor of poisson needs to be real, got complex128",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, optimizer="adam"),
+        "cp.gcp: optimizer needs to be an optax optimiser, got 'adam'",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, penalty=1.0),
+        "cp.gcp: penalty needs to be a function, got 1.0",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, penalty=lambda factors: factors[0]),
+        "cp.gcp: penalty needs to be a scalar, got shape (2, 1)",
+    ),
+    (
+        lambda: cp.gcp(
+            z(2, 3),
+            1,
+            init=cp.CPTensor(jnp.ones(1), (z(2, 1) - 1, z(3, 1))),
+            fixed_modes=0,
+            loss=cp.losses.poisson,
+        ),
+        "cp.gcp: fixed factors of poisson need to be nonnegative",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, fixed_modes=0),
+        "cp.gcp: fixed_modes need init to be a CPTensor that holds their factors",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, l2=-1.0),
+        "cp.gcp: l2 needs to be finite and nonnegative, got -1.0",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, callback=3),
+        "cp.gcp: callback needs to be a function, got 3",
+    ),
+    (
+        lambda: cp.gcp_step(z(2, 3), 3),
+        "cp.gcp_step: state needs to be a GCPState, got int",
+    ),
+    (
+        lambda: cp.losses.huber(0),
+        "cp.losses.huber: delta needs to be a finite number above 0, got 0",
+    ),
+    (
+        lambda: cp.losses.negative_binomial("2"),
+        "cp.losses.negative_binomial: trials needs to be a finite number above 0, got '2'",
+    ),
+    (
+        lambda: cp.losses.beta_divergence(np.inf),
+        "cp.losses.beta_divergence: beta needs to be a finite number, got inf",
+    ),
+    # rank scan
+    (lambda: cp.rank_scan(z(2, 3), (), key=KEY), "cp.rank_scan: needs at least one rank, got none"),
+    (
+        lambda: cp.rank_scan(z(2, 3), 3, key=KEY),
+        "cp.rank_scan: ranks need to be a sequence of ints, got 3",
+    ),
+    (
+        lambda: cp.rank_scan(z(2, 3), (1, 0), key=KEY),
+        "cp.rank_scan: rank needs to be at least 1, got 0",
+    ),
+    (
+        lambda: cp.rank_scan(z(2, 3), (1,), key=KEY, restarts=1),
+        "cp.rank_scan: restarts needs to be at least 2, got 1",
+    ),
+    (
+        lambda: cp.rank_scan(z(2, 3) + np.nan, (1,), key=KEY, restarts=2),
+        "cp.rank_scan: the tensor holds NaN or inf, or entries that the loss is not for; mark "
+        "missing entries by entry_weights=0 there",
+    ),
     # plots
+    (lambda: jkr.plot.history(3), "plot.history: results needs to be CPResult, got int"),
+    (lambda: jkr.plot.history([]), "plot.history: results needs to be CPResult, got none"),
+    (
+        lambda: jkr.plot.history(fitted(2, 3), names=["a", "b"]),
+        "plot.history: names need one entry for each of the 1 results, got 2",
+    ),
+    (lambda: jkr.plot.rank_scan(3), "plot.rank_scan: scan needs to be RankScan, got int"),
+    (
+        lambda: jkr.plot.residuals(model(2, 3), z(3, 2)),
+        "plot.residuals: both tensors need the same shape, got (2, 3) and (3, 2)",
+    ),
+    (
+        lambda: jkr.plot.missing(z(2, 3), entry_weights=z(3, 2)),
+        "plot.missing: entry_weights need the shape of the tensor, got (3, 2) for (2, 3)",
+    ),
+    (
+        lambda: jkr.plot.missing(z(2, 3), modes=["a"]),
+        "plot.missing: modes need one entry for each of the 2 modes, got 1",
+    ),
     (
         lambda: jkr.plot.factors(cp.CPTensor(z(0), (z(2, 0), z(3, 0)))),
         "plot.factors: rank needs to be at least 1, got 0",

@@ -45,10 +45,91 @@ def test_complex_factors_and_png(tmp_path):
     assert (tmp_path / "factors.png").stat().st_size > 1000
 
 
+def test_history_of_fits_and_of_objectives():
+    x = np.asarray(cp.random(jax.random.key(1), (4, 5, 6), 2).full())
+    results = [cp.als(x, rank, key=jax.random.key(2), max_iters=30) for rank in (1, 2)]
+    figure = plot.history(results, names=["one", "two"], title="a title")
+    (ax,) = figure.axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("iteration", "fit")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "two"]
+    curve = ax.lines[0].get_ydata()
+    assert len(curve) == int(results[0].iterations)
+    assert curve[-1] == results[0].fit
+    batch = jax.vmap(lambda k: cp.als(x, 1, key=k, max_iters=5))(
+        jax.random.split(jax.random.key(0), 3)
+    )
+    assert len(plot.history(batch).axes[0].lines) == 2 * 3
+    assert (
+        plot.history(cp.gcp(x, 1, key=jax.random.key(0), max_iters=5)).axes[0].get_ylabel()
+        == "objective"
+    )
+
+
+def test_missing_shares_and_their_map():
+    x = np.ones((4, 5, 6))
+    x[1, 2, :3] = np.nan
+    figure = plot.missing(x, modes=["a", "b", "c"], labels=[list("wxyz"), None, None])
+    first, second, third, image, _ = figure.axes
+    assert [bar.get_height() for bar in first.patches] == [0, 10, 0, 0]
+    assert [bar.get_height() for bar in second.patches] == [0, 0, 12.5, 0, 0]
+    assert third.get_title() == "c"
+    assert (image.get_ylabel(), image.get_xlabel()) == ("a", "b")
+    assert np.asarray(image.images[0].get_array())[1, 2] == 50
+    assert figure.get_suptitle() == "2.5 % of 120 entries are missing"
+    assert np.array_equal(
+        plot.missing(np.ones((4, 5, 6)), entry_weights=~np.isnan(x))
+        .axes[0]
+        .patches[1]
+        .get_height(),
+        10,
+    )
+
+
+def test_residuals_along_each_mode():
+    truth = cp.random(jax.random.key(0), (4, 5, 6), 2)
+    x = np.array(truth.full())
+    x[2] += 1.0
+    x[0, 0, 0] = np.nan
+    figure = plot.residuals(truth, x, modes=["a", "b", "c"])
+    entries, *rest = figure.axes
+    assert (entries.get_xlabel(), entries.get_ylabel()) == ("model", "data")
+    heights = [bar.get_height() for bar in rest[0].patches]
+    unit = np.sqrt(np.nanmean(x**2))
+    np.testing.assert_allclose(heights, [0, 0, 1 / unit, 0], atol=1e-12)
+    seen = np.where(np.isnan(x), 0, 1)
+    error = np.sqrt(np.nansum((x - truth.full()) ** 2) / np.nansum(x**2))
+    assert figure.get_suptitle() == f"residuals, fit {1 - error:.3f}"
+    weighted = plot.residuals(truth, np.nan_to_num(x), entry_weights=seen)
+    assert weighted.get_suptitle() == figure.get_suptitle()
+    assert (
+        plot.residuals(truth, np.full(truth.shape, np.nan)).get_suptitle() == "residuals, fit 1.000"
+    )
+
+
+def test_rank_scan_names_the_rank():
+    scan = cp.RankScan(
+        np.array([1, 2, 3]),
+        np.array([[0.5, 0.5], [0.9, 0.8], [0.91, 0.9]]),
+        np.array([[100.0, 100], [99, 80], [-700, 50]]),
+        np.array([1.0, 0.9, 0.4]),
+        np.zeros((3, 2), int),
+    )
+    figure = plot.rank_scan(scan)
+    assert scan.suggested == 2
+    assert figure.get_suptitle().startswith("suggested: rank 2")
+    core = figure.axes[1]
+    assert list(core.lines[0].get_ydata()) == [100, 99, 0]
+    assert [text.get_text() for text in core.texts] == ["-700"]
+    assert scan.table().splitlines()[2].split() == ["2", "0.9000", "99.0", "0.900"]
+    nothing = scan._replace(stability=np.array([0.1, 0.1, 0.1]))
+    assert nothing.suggested is None
+    assert plot.rank_scan(nothing).get_suptitle().startswith("no rank is suggested")
+
+
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     import jkr
 
-    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.delitem(sys.modules, "jkr.plot")
     monkeypatch.delattr(jkr, "plot")
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'jkr\[plot\]'"):

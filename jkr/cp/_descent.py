@@ -116,9 +116,10 @@ class GCP:
         count, old = _count(data), inner
 
         def mean(parameters: Any) -> Array:
-            return self._mean(parameters, data)
+            return self._mean(_cast(parameters, old.parameters), data)
 
-        # Optimisers promote dtypes and ranks, which a user may have forbidden.
+        # Optimisers promote dtypes and ranks, which a user may have forbidden, and may return
+        # another precision than they were given.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             updates, optimizer = optax.with_extra_args_support(self.optimizer).update(
                 old.slope,
@@ -128,9 +129,10 @@ class GCP:
                 grad=old.slope,
                 value_fn=mean,
             )
-            parameters: Any = optax.apply_updates(old.parameters, updates)
+            parameters = _cast(optax.apply_updates(old.parameters, updates), old.parameters)
             value, slope = _stored(optimizer) or jax.value_and_grad(mean)(parameters)
-        objective = (value * count).astype(old.objective.dtype)
+        slope, optimizer = _cast(slope, old.slope), _cast(optimizer, old.optimizer)
+        objective = value.astype(count.dtype) * count
         finite = jnp.isfinite(objective)
         larger = jnp.maximum(jnp.abs(objective), jnp.abs(old.objective))
         change = jnp.abs(objective - old.objective) / jnp.where(larger > 0, larger, 1)
@@ -242,6 +244,11 @@ def _stored(optimizer: Any) -> tuple[Array, Any] | None:
     except KeyError:  # several
         return None
     return None if value is None or slope is None else (value, slope)
+
+
+def _cast(tree: Any, like: Any) -> Any:
+    """The same numbers, in the dtypes of another tree."""
+    return jax.tree.map(lambda a, b: jnp.asarray(a).astype(b.dtype), tree, like)
 
 
 def _apart(a: Array) -> Any:

@@ -39,7 +39,8 @@ def history(
         >>> figure.axes[0].get_ylabel()
         'fit'
     """
-    several = [results] if isinstance(results, CPResult) else list(results)
+    one = isinstance(results, CPResult) or not isinstance(results, list | tuple)
+    several = [results] if one else list(results)
     _check.kinds("plot.history", "results", several, CPResult)
     lines = [(k, *line) for k, result in enumerate(several) for line in _lines(result)]
     if names is not None:

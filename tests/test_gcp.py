@@ -1,0 +1,348 @@
+"""Generalised CP: likelihoods, bounds, optimisers, and all that it shares with ALS."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tensorly.datasets
+from numpy.testing import assert_allclose
+from structure import largest_array
+
+from jkr import cp
+from jkr.cp import losses
+
+KEY = jax.random.key(0)
+SHAPE = (9, 8, 7)
+TRUTH = cp.random(jax.random.key(1), SHAPE, 2)
+POSITIVE = cp.CPTensor(TRUTH.weights, tuple(map(jnp.abs, TRUTH.factors)))
+LOGARITHM = TRUTH._replace(weights=TRUTH.weights / 3)
+COUNTS = jax.random.poisson(jax.random.key(2), 3 * POSITIVE.full()).astype(float)
+MORE = jax.random.poisson(jax.random.key(2), jnp.exp(LOGARITHM.full())).astype(float)
+BITS, ODDS = (
+    jax.random.bernoulli(jax.random.key(3), p).astype(float)
+    for p in (jax.nn.sigmoid(TRUTH.full()), POSITIVE.full() / (1 + POSITIVE.full()))
+)
+NOISY = TRUTH.full() + 0.3 * jax.random.normal(jax.random.key(4), SHAPE)
+
+
+def log_cosh(m, x):
+    return jnp.log(jnp.cosh(m - x))
+
+
+def gcp(x, rank=2, **options):
+    return cp.gcp(x, rank, **({"key": KEY} | options))
+
+
+def finite(result):
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
+
+
+def named(case):
+    return repr(case) if isinstance(case, losses.Loss) else ""
+
+
+# What is fitted
+
+
+@pytest.mark.parametrize(
+    ("x", "truth", "loss"),
+    [
+        (COUNTS, 3 * POSITIVE.full(), losses.poisson),
+        (COUNTS, 0.6 * POSITIVE.full(), losses.negative_binomial(5)),
+        (MORE, LOGARITHM.full(), losses.poisson_log),
+        (BITS, TRUTH.full(), losses.bernoulli_logit),
+        (ODDS, POSITIVE.full(), losses.bernoulli_odds),
+        (COUNTS + 0.1, 3 * POSITIVE.full(), losses.gamma),
+        (COUNTS + 0.1, 3 * POSITIVE.full(), losses.rayleigh),
+        (NOISY, TRUTH.full(), losses.huber(0.3)),
+        (NOISY, TRUTH.full(), losses.Loss(log_cosh)),
+    ],
+    ids=named,
+)
+def test_the_model_is_as_likely_as_the_truth(x, truth, loss):
+    result = gcp(x, loss=loss, restarts=3)
+    assert result.history[-1] <= float(jnp.sum(loss(truth, x)))
+    assert_allclose(result.history[-1], cp.loss(result.cp, x, loss=loss), rtol=1e-10)
+    if loss.nonnegative:
+        assert all((np.asarray(a) >= 0).all() for a in result.cp.factors)
+    relative = np.linalg.norm(x - loss.expected(result.cp.full())) / np.linalg.norm(x)
+    assert_allclose(result.relative_error, relative, rtol=1e-10)
+    assert_allclose(result.fit, 1 - relative, rtol=1e-10)
+    assert bool(result.converged)
+    finite(result)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [None, optax.adam(3.0), optax.sgd(3.0, momentum=0.9)],
+    ids=["lbfgs", "adam", "sgd"],
+)
+def test_the_bound_is_never_left(optimizer):
+    def guarded(m, x):
+        return jnp.where(m < 0, jnp.nan, losses.poisson(m, x))
+
+    loss = losses.Loss(guarded, nonnegative=True)
+    result = gcp(COUNTS, loss=loss, optimizer=optimizer, tol=0, max_iters=60)
+    finite(result)
+    assert int(result.status) in (0, 1, 3)
+
+
+def test_gaussian_reaches_what_als_reaches():
+    # A part of the kinetic tensor: without XLA's optimisations the whole would take minutes.
+    x = np.asarray(tensorly.datasets.load_kinetic().tensor)[::4, :, :, ::4]
+    options = {"restarts": 5, "max_iters": 1500}
+    ours = gcp(x, 4, **options)
+    theirs = cp.als(x, 4, key=KEY, tol=1e-10, **options)
+    assert_allclose(ours.fit, theirs.fit, atol=1e-4)
+
+
+def test_scipys_bounded_minimiser_finds_nothing_better():
+    import scipy.optimize
+
+    result = gcp(COUNTS, loss=losses.poisson, restarts=3)
+    sizes = np.cumsum([2 * n for n in SHAPE])[:-1]
+
+    def objective(v):
+        factors = [z.reshape(-1, 2) for z in np.split(v, sizes)]
+        m = np.einsum("ir,jr,kr->ijk", *factors) + 1e-10
+        slope = 1 - np.asarray(COUNTS) / m
+        gradient = [
+            np.einsum("ijk,jr,kr->ir", slope, factors[1], factors[2]),
+            np.einsum("ijk,ir,kr->jr", slope, factors[0], factors[2]),
+            np.einsum("ijk,ir,jr->kr", slope, factors[0], factors[1]),
+        ]
+        value = np.sum(m - np.asarray(COUNTS) * np.log(m))
+        return value, np.concatenate([g.ravel() for g in gradient])
+
+    share = np.asarray(result.cp.weights) ** (1 / 3)
+    start = np.concatenate([(np.asarray(a) * share).ravel() for a in result.cp.factors])
+    found = scipy.optimize.minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start)
+    )
+    assert result.history[-1] <= found.fun + 1e-4 * abs(found.fun)
+    assert abs(result.history[-1] - found.fun) < 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "complex128", "bfloat16"])
+def test_dtypes(dtype):
+    x = cp.random(KEY, SHAPE, 2, dtype="complex64" if "complex" in dtype else "float32").full()
+    result = gcp(x.astype(dtype), restarts=3)
+    assert result.fit > (0.99 if dtype == "bfloat16" else 0.999)
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.cp)} == {jnp.dtype(dtype)}
+    assert (np.asarray(result.cp.weights.astype(complex)).real >= 0).all()
+
+
+def test_integers_are_counts():
+    result = gcp(COUNTS.astype(int), loss=losses.poisson)
+    assert_allclose(result.history[-1], gcp(COUNTS, loss=losses.poisson).history[-1], rtol=1e-12)
+
+
+def test_missing_entries_are_not_read_and_weights_count():
+    seen = np.random.default_rng(0).uniform(size=SHAPE) > 0.3
+    options = {"loss": losses.poisson, "tol": 0, "max_iters": 40}
+    holes = np.where(seen, COUNTS, np.nan)
+    result = gcp(holes, entry_weights=seen, **options)
+    other = gcp(np.where(seen, COUNTS, 7), entry_weights=seen, **options)
+    for a, b in zip(*map(jax.tree.leaves, (result, other)), strict=True):
+        assert np.array_equal(a, b)
+    m = np.asarray(result.cp.full()) + 1e-10
+    assert_allclose(result.history[-1], np.sum((m - COUNTS * np.log(m))[seen]), rtol=1e-8)
+    twice = gcp(holes, entry_weights=2.0 * seen, **options)
+    assert_allclose(twice.history[-1], 2 * result.history[-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"l2": 0.7}, {"nonnegative": (1,)}, {"fixed_modes": 0}], ids=str
+)
+def test_gaussian_options_mean_what_they_mean_in_als(options):
+    init = cp.random(jax.random.key(5), SHAPE, 2)
+    exact = {"init": init, "tol": 0, "max_iters": 400}
+    ours, theirs = cp.gcp(NOISY, 2, **exact, **options), cp.als(NOISY, 2, **exact, **options)
+    assert_allclose(ours.fit, theirs.fit, atol=1e-6)
+    assert_allclose(ours.cp.full(), theirs.cp.full(), atol=1e-3)
+
+
+def test_a_penalty_sees_factors_of_equal_size_and_counts():
+    def roughness(factors):
+        return 3.0 * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
+
+    result = gcp(NOISY, penalty=roughness, l2=0.1, tol=0, max_iters=300)
+    share = result.cp.weights ** (1 / 3)
+    factors = [a * share[None, :] for a in result.cp.factors]
+    expected = (
+        0.5 * jnp.sum((NOISY - result.cp.full()) ** 2)
+        + 0.05 * sum(jnp.sum(a**2) for a in factors)
+        + roughness(factors)
+    )
+    assert_allclose(result.history[-1], expected, rtol=1e-9)
+    rough = lambda cp: jnp.sum(jnp.diff(cp.factors[2], axis=0) ** 2)  # noqa: E731
+    assert rough(result.cp) < 0.5 * rough(gcp(NOISY, l2=0.1, tol=0, max_iters=300).cp)
+    assert result.stationarity < 1e-6
+
+
+def test_entries_at_their_bound_are_zero():
+    result = gcp(COUNTS.at[3].set(0), loss=losses.poisson)
+    assert np.all(result.cp.factors[0][3] == 0)
+    assert np.all(np.asarray(result.cp.full()[3]) == 0)
+
+
+# Optimisers, starts, stopping
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "rmsprop", "lbfgs", "chain"])
+def test_any_optimiser_descends(name):
+    optimizer = {
+        "adam": lambda: optax.adam(0.05),
+        "adagrad": lambda: optax.adagrad(0.3),
+        "rmsprop": lambda: optax.rmsprop(0.02),
+        "lbfgs": lambda: optax.lbfgs(memory_size=3),
+        "chain": lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.05)),
+    }[name]()
+    result = gcp(NOISY, optimizer=optimizer, tol=0, max_iters=300)
+    assert result.fit > 0.7
+    assert int(result.iterations) == 300
+    assert int(result.status) == 3
+    assert result.history[-1] < result.history[0]
+
+
+def test_a_step_that_is_not_finite_is_not_taken():
+    result = gcp(NOISY, optimizer=optax.sgd(1e200), max_iters=50)
+    assert int(result.status) == 5
+    assert "learning rates" in result.message
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.cp))
+
+
+def test_losses_that_underflow_are_flagged():
+    result = gcp((1e-30 * NOISY).astype("float32"))
+    assert int(result.status) == 5
+    assert "underflows" in result.message
+
+
+def test_tol_zero_runs_all_steps_and_history_is_padded():
+    result = gcp(NOISY, tol=0, max_iters=12)
+    assert (int(result.iterations), int(result.status)) == (12, 3)
+    assert np.all(np.diff(result.history) <= 1e-9)
+    early = gcp(NOISY, tol=1e-2, max_iters=50)
+    steps = int(early.iterations)
+    assert steps < 50
+    assert early.history.shape == (50,)
+    assert np.all(early.history[steps - 1 :] == early.history[-1])
+    assert abs(early.history[steps - 1] - early.history[steps - 2]) < 1e-2 * early.history[-1] * 1.1
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 3e4])
+def test_starts_are_as_large_as_suits_the_loss(size):
+    counts = jax.random.poisson(jax.random.key(2), size * POSITIVE.full()).astype(float)
+    for loss in (losses.poisson, losses.poisson_log):
+        result = gcp(counts, loss=loss, max_iters=300)
+        finite(result)
+        null = jnp.sum(loss(jnp.full(SHAPE, 1e-3), counts))
+        assert result.history[-1] < null
+
+
+@pytest.mark.parametrize("init", ["random", "uniform", "svd"])
+def test_starts(init):
+    assert gcp(NOISY, init=init, restarts=1 if init == "svd" else 2).fit > 0.7
+
+
+def test_a_given_start_is_where_it_begins_and_its_zeros_can_move():
+    state = cp.gcp_init(COUNTS, 2, init=POSITIVE, loss=losses.poisson)
+    assert_allclose(state.cp.full(), POSITIVE.full(), rtol=1e-10)
+    assert_allclose(state.objective, jnp.sum(losses.poisson(POSITIVE.full(), COUNTS)), rtol=1e-10)
+    holed = POSITIVE._replace(factors=(POSITIVE.factors[0].at[0].set(0), *POSITIVE.factors[1:]))
+    result = cp.gcp(COUNTS, 2, init=holed, loss=losses.poisson)
+    assert_allclose(
+        result.history[-1],
+        cp.gcp(COUNTS, 2, init=POSITIVE, loss=losses.poisson).history[-1],
+        rtol=1e-6,
+    )
+
+
+def test_restarts_return_the_least_objective():
+    options = {"loss": losses.poisson, "tol": 0, "max_iters": 8}
+    best = gcp(COUNTS, 3, restarts=4, **options)
+    alone = [gcp(COUNTS, 3, key=k, **options).history[-1] for k in jax.random.split(KEY, 4)]
+    assert_allclose(best.history[-1], min(map(float, alone)), rtol=1e-10)
+    driven = gcp(COUNTS, 3, restarts=4, callback=lambda state: None, **options)
+    assert_allclose(driven.history[-1], best.history[-1], rtol=1e-10)
+
+
+# Stepping, driving, transforms
+
+
+@pytest.mark.parametrize("optimizer", [None, optax.adam(0.1)], ids=["lbfgs", "adam"])
+def test_stepping_is_the_same_fit(optimizer):
+    options = {"loss": losses.poisson, "optimizer": optimizer, "l2": 0.1}
+    result = gcp(COUNTS, tol=0, max_iters=6, **options)
+    state = cp.gcp_init(COUNTS, 2, key=KEY, **options)
+    state = jax.lax.fori_loop(0, 6, lambda _, s: cp.gcp_step(COUNTS, s, **options), state)
+    assert int(state.iteration) == 6
+    assert_allclose(state.objective, result.history[-1], rtol=1e-6)
+    assert_allclose(state.cp.full(), result.cp.full(), atol=1e-3)
+
+
+def test_progress_and_callback_see_every_step(capsys):
+    seen = []
+    driven = gcp(NOISY, tol=1e-4, progress=True, callback=seen.append)
+    plain = gcp(NOISY, tol=1e-4)
+    assert int(driven.iterations) == int(plain.iterations) == len(seen)
+    assert_allclose(driven.history, plain.history, rtol=1e-9)
+    assert isinstance(seen[-1], cp.GCPState)
+    assert "objective" in capsys.readouterr().err
+
+
+def test_interrupting_returns_the_model_so_far():
+    def interrupt(state):
+        if int(state.iteration) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = gcp(NOISY, tol=0, max_iters=50, callback=interrupt)
+    assert int(result.status) == 4
+    assert int(result.iterations) in (3, 4)
+    finite(result)
+
+
+def test_eager_calls_compile_once():
+    from jkr.cp._fit import fit
+
+    gcp(NOISY, loss=losses.huber(2), max_iters=11)
+    compiled = fit._cache_size()
+    cp.gcp(NOISY + 1, 2, key=jax.random.key(9), loss=losses.huber(2.0), tol=1e-5, max_iters=11)
+    assert fit._cache_size() == compiled
+
+
+def test_vmap_equals_the_loop():
+    xs = jnp.stack([COUNTS, jnp.roll(COUNTS, 1, 0), COUNTS[::-1] + 1])
+    tol = jnp.array([1e-3, 1e-6, 1e-8])
+    fit = lambda x, tol: gcp(x, loss=losses.poisson, tol=tol, max_iters=100)  # noqa: E731
+    batch = jax.jit(jax.vmap(fit))(xs, tol)
+    for k in range(3):
+        one = fit(xs[k], tol[k])
+        assert int(batch.iterations[k]) == int(one.iterations)
+        assert_allclose(batch.history[k], one.history, rtol=1e-7)
+    assert len(set(batch.iterations.tolist())) > 1
+
+
+def test_bad_data_under_jit_are_flagged():
+    fit = jax.jit(lambda x: gcp(x, loss=losses.poisson, max_iters=5))
+    for bad in (COUNTS.at[0, 0, 0].set(jnp.nan), COUNTS.at[0, 0, 0].set(-1)):
+        result = fit(bad)
+        assert (int(result.status), int(result.iterations)) == (6, 0)
+        assert all(np.isfinite(a).all() for a in result.cp.factors)
+
+
+def test_no_array_of_the_tensors_size_is_made(monkeypatch):
+    from jkr._contractions import _elementwise
+
+    monkeypatch.setattr(_elementwise, "_BLOCK", 500)
+    x = jnp.ones((20, 30, 40))
+    model = cp.random(KEY, x.shape, 2)
+    gradient = jax.value_and_grad(lambda m: cp.loss(m, x, loss=losses.poisson_log))
+    assert largest_array(gradient, model) < x.size / 8
+    state = cp.gcp_init(x, 2, init=model, loss=losses.poisson_log)
+    step = lambda state: cp.gcp_step(x, state, loss=losses.poisson_log)  # noqa: E731
+    assert largest_array(step, state) < x.size / 4
