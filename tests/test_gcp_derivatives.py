@@ -1,0 +1,107 @@
+"""Derivatives through generalised fits (R7), against central differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from jkr import cp
+from jkr.cp import losses
+
+SHAPE = (4, 5, 6)
+TRUTH = cp.random(jax.random.key(0), SHAPE, 2)
+POSITIVE = cp.CPTensor(TRUTH.weights, tuple(map(jnp.abs, TRUTH.factors)))
+NOISY = TRUTH.full() + 0.3 * jax.random.normal(jax.random.key(7), SHAPE)
+# Not zero: there the data of a Poisson loss would leave their range.
+COUNTS = 1.0 + jax.random.poisson(jax.random.key(1), 3 * POSITIVE.full())
+SHARES = 0.1 + 0.8 * jax.nn.sigmoid(NOISY)
+COMPLEX = cp.random(jax.random.key(0), SHAPE, 2, dtype=complex).full()
+COMPLEX = COMPLEX + 0.2 * jax.random.normal(jax.random.key(3), SHAPE, complex)
+WEIGHTS = jax.random.uniform(jax.random.key(8), SHAPE) + 0.3
+MASK = jax.random.bernoulli(jax.random.key(9), 0.75, SHAPE)
+START = cp.random(jax.random.key(1), SHAPE, 2)
+
+
+def fit(x, loss=losses.gaussian, **options):
+    options = {"key": jax.random.key(1), "tol": 0, "max_iters": 300} | options
+    return cp.gcp(x, 2, loss=loss, **options)
+
+
+def smooth(factors):
+    return 0.1 * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
+
+
+def with_frozen(x, frozen):
+    first, _, last = START.factors
+    init = START._replace(factors=(first, frozen, last))
+    return cp.gcp(x, 2, init=init, fixed_modes=1, tol=0, max_iters=300)
+
+
+CASES = {
+    "gaussian": (fit, NOISY),
+    "penalty": (lambda x: fit(x, penalty=smooth, l2=0.05), NOISY),
+    "poisson": (lambda x: fit(x, losses.poisson), COUNTS),
+    "entry weights": (lambda w: fit(COUNTS, losses.poisson, entry_weights=w), WEIGHTS),
+    "l2": (lambda l2: fit(SHARES, losses.bernoulli_logit, l2=l2), jnp.array(0.5)),
+    "huber, missing": (
+        lambda x: fit(jnp.where(MASK, x, jnp.nan), losses.huber(0.3), entry_weights=MASK, l2=0.05),
+        NOISY,
+    ),
+    "complex": (fit, COMPLEX),
+    "nonnegative": (lambda x: fit(x, nonnegative=True), jnp.abs(NOISY)),
+    "the frozen mode": (lambda a: with_frozen(NOISY, a), START.factors[1]),
+}
+COTANGENT = jnp.array([0.7, -1.2, 0.4])
+
+
+def read(result):
+    """Functions of the reconstruction, of the fit, of weights and of columns up to phase."""
+    weights, factors = result.cp
+    full = result.cp.full()
+    c = jnp.cos(jnp.arange(float(full.size))).reshape(full.shape)
+    columns = sum(
+        jnp.sum(jnp.sin(jnp.arange(float(a.size))).reshape(a.shape) * jnp.abs(a) ** 2)
+        for a in factors
+    )
+    both = jnp.sum(c * jnp.abs(full) ** 2) + jnp.sum(c.astype(full.dtype) * full).real
+    return jnp.stack([both, result.fit, columns + jnp.sum(jnp.abs(weights) ** 1.5)])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_against_central_differences(case):
+    fitted, at = CASES[case]
+    direction, h = jax.random.normal(jax.random.key(5), at.shape, at.dtype), 1e-5
+
+    @jax.jit
+    def everything(at, direction):
+        f = lambda z: read(fitted(z))  # noqa: E731
+        value, forward = jax.jvp(f, (at,), (direction,))
+        return value, forward, jnp.sum(jax.grad(lambda z: f(z) @ COTANGENT)(at) * direction).real
+
+    values = [everything(at + s * h * direction, direction)[0] for s in (1, -1)]
+    _, forward, reverse = everything(at, direction)
+    assert_allclose(forward, (values[0] - values[1]) / (2 * h), rtol=1e-4, atol=1e-7)
+    assert_allclose(reverse, forward @ COTANGENT, rtol=1e-7)
+
+
+def test_second_derivatives_and_batches():
+    f = jax.jit(lambda t: fit(NOISY + t * jnp.sin(NOISY), l2=0.1 * (1 + t**2)).fit)
+    h = 1e-4
+    gradient = jax.jit(jax.grad(f))
+    difference = (gradient(0.1 + h) - gradient(0.1 - h)) / (2 * h)
+    assert_allclose(jax.jit(jax.grad(jax.grad(f)))(0.1), difference, rtol=1e-4)
+    batch = jax.jit(jax.vmap(jax.grad(f)))(jnp.array([0.0, 0.1]))
+    assert_allclose(batch, [gradient(0.0), gradient(0.1)], rtol=1e-6)
+
+
+def test_nothing_else_has_derivatives_and_none_is_nan():
+    def f(x):
+        result = fit(x, losses.poisson, max_iters=20)
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(result[:3]))
+
+    for x in (jnp.zeros(SHAPE), COUNTS.at[1].set(0)):
+        assert np.isfinite(jax.grad(f)(x)).all()
+    moved = jax.jvp(lambda x: fit(x, max_iters=20), (NOISY,), (jnp.ones(SHAPE),))[1]
+    assert np.all(moved.history == 0)
+    assert moved.fit != 0
