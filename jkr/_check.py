@@ -244,9 +244,7 @@ def _sequence(name: str, ms: Sequence[ArrayLike], what: str) -> list[Array]:
     return [array(name, m, "matrices of numbers") for m in ms]
 
 
-def operands(
-    name: str, ms: Sequence[ArrayLike], *, rows: bool, columns: bool
-) -> tuple[Array, ...]:
+def operands(name: str, ms: Sequence[ArrayLike], *, rows: bool, columns: bool) -> tuple[Array, ...]:
     """The matrices (I_n, J_n) of one lazy product, in their common dtype."""
     arrays = matrices(name, ms, rows=rows, columns=columns)
     if any(a.ndim != 2 for a in arrays):

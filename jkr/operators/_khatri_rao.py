@@ -5,6 +5,8 @@ K = A ∗ B ∗ … is mostly wanted for (Gram, norm, least squares, leverage sc
 G = KᴴK = ∘ₙ AₙᴴAₙ (I10ᴴ), R×R, and K⁺ = G⁺Kᴴ (J1).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,6 @@ from jkr._contractions._lstsq import khatri_rao_lstsq, normal_solve
 from jkr._contractions._matmul import face_splitting_matmul, khatri_rao_matmul
 from jkr._contractions._norms import column_norms
 from jkr._products._hadamard import hadamard
-from jkr._products._khatri_rao import khatri_rao
 from jkr.operators._product import Product
 
 
@@ -65,7 +66,7 @@ class KhatriRao(Product):
         columns = hadamard(*(column_norms(a)[:, None] for a in factors))
         return column_norms(columns)[0].astype(factors[0].real.dtype)
 
-    def lstsq(self, y: object, l2: ArrayLike = 0.0) -> Array:
+    def lstsq(self, y: Any, l2: ArrayLike = 0.0) -> Array:
         """argmin ‖K x − y‖² + l2‖x‖², of minimum norm, as `khatri_rao_lstsq` (J1, R3).
 
         x = (KᴴK + l2 I)⁺ Kᴴy. A right-hand side that is itself a product is never formed: Kᴴy is
@@ -84,33 +85,35 @@ class KhatriRao(Product):
             ValueError: y of another number of rows; l2 that is no real scalar.
         """
         name = self._name("lstsq")
-        model = hasattr(y, "weights") and hasattr(y, "factors")
-        if not model and not isinstance(y, Product):
-            _check.right_hand_side(name, "y", y, self.shape[0])  # pyright: ignore[reportArgumentType]
-            return khatri_rao_lstsq(self.factors, y, l2=l2)  # pyright: ignore[reportArgumentType]
-        right = KhatriRao(*y.factors) if model else y
+        lazy = isinstance(y, Product)
+        if not lazy and not (hasattr(y, "weights") and hasattr(y, "factors")):
+            _check.right_hand_side(name, "y", y, self.shape[0])
+            return khatri_rao_lstsq(self.factors, y, l2=l2)
+        right = y if lazy else KhatriRao(*y.factors)
         _check.same_rows(name, self.shape[0], right.shape)
+        factors = self._inexact("lstsq")
         with jax.default_matmul_precision("highest"):
-            b = KhatriRao(*self._inexact("lstsq")).H @ right
+            b = KhatriRao(*factors).H @ right
             b = b.to_dense() if isinstance(b, Product) else b
-            if model:
-                b = b @ _check.weights(name, y.weights, right.shape[1]).astype(b.dtype)
-        dtype = b.dtype
-        return normal_solve(name, [a.astype(dtype) for a in self.factors], b, l2).astype(dtype)
+            if not lazy:
+                weights = _check.weights(name, y.weights, right.shape[1])
+                b = jnp.matmul(*_check.promoted(b, _check.inexact(name, weights)))
+        b, *factors = _check.promoted(b, *factors)
+        return normal_solve(name, factors, b, l2).astype(b.dtype)
 
     def leverage_scores(self) -> Array:
         """Leverage of every row, the diagonal of K K⁺ = K G⁺Kᴴ (J1), (rows,), real.
 
         Between 0 and 1; they add up to the rank of K. With the face-split factors of the Gram
-        (J2), ℓ = Re Σ_{r≤s} w_rs ∏ₙ conj(Aₙ[iₙ, r]) Aₙ[iₙ, s]: a product of R(R+1)/2 columns
-        with a vector.
+        (J2), ℓ = Re Σ_{r≤s} w_rs ∏ₙ conj(Aₙ[iₙ, r]) Aₙ[iₙ, s], w_rs = G⁺[s, r], doubled off the
+        diagonal: a product of R(R+1)/2 columns with a vector.
         """
         factors = self._inexact("leverage_scores")
         R = factors[0].shape[1]
         inverse = normal_solve("", factors, jnp.eye(R, dtype=factors[0].dtype), 0.0)
         rows, columns = np.triu_indices(R)
         both = jnp.asarray(np.where(rows == columns, 1, 2), inverse.real.dtype)
-        weights = inverse[columns, rows].conj() * both.astype(inverse.dtype)
+        weights = inverse[columns, rows] * both.astype(inverse.dtype)
         pairs = [pair_columns(a.astype(inverse.dtype)) for a in factors]
         scores = khatri_rao_matmul(pairs, weights, precision="highest")
         return scores.real.astype(factors[0].real.dtype)
@@ -118,11 +121,8 @@ class KhatriRao(Product):
     def _inexact(self, method: str) -> list[Array]:
         return [_check.inexact(self._name(method), a) for a in self.factors]
 
-    def _apply(self, x: ArrayLike) -> Array:
+    def _apply(self, x: Array) -> Array:
         return khatri_rao_matmul(self.factors, x)
-
-    def _column(self, j: Array) -> Array:
-        return khatri_rao(*(a[:, j][:, None] for a in self.factors))[:, 0]
 
 
 class FaceSplitting(Product):
@@ -164,10 +164,5 @@ class FaceSplitting(Product):
         """Frobenius norm, that of the transpose (I1)."""
         return self.T.norm()
 
-    def _apply(self, x: ArrayLike) -> Array:
+    def _apply(self, x: Array) -> Array:
         return face_splitting_matmul(self.factors, x)
-
-    def _column(self, j: Array) -> Array:
-        places = jnp.unravel_index(j, self._sizes(1))
-        columns = (a[:, k][:, None] for a, k in zip(self.factors, places, strict=True))
-        return hadamard(*columns)[:, 0]

@@ -2,14 +2,11 @@
 
 from math import prod
 
-import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._kronecker import kronecker_matmul
 from jkr._contractions._norms import column_norms
-from jkr._products._khatri_rao import khatri_rao
 from jkr.operators._product import Product
 
 
@@ -52,11 +49,6 @@ class Kronecker(Product):
         norms = [column_norms(a.reshape(-1, 1))[0] for a in factors]
         return prod(norms[1:], start=norms[0]).astype(factors[0].real.dtype)
 
-    def _apply(self, x: ArrayLike) -> Array:
-        x, *factors = _check.promoted(jnp.asarray(x), *self.factors)
+    def _apply(self, x: Array) -> Array:
+        x, *factors = _check.promoted(x, *self.factors)
         return kronecker_matmul(factors, x)
-
-    def _column(self, j: Array) -> Array:
-        places = jnp.unravel_index(j, self._sizes(1))
-        columns = (a[:, k][:, None] for a, k in zip(self.factors, places, strict=True))
-        return khatri_rao(*columns)[:, 0]

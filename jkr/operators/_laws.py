@@ -61,7 +61,9 @@ _COLUMNS = 16  # of the right product, formed at a time where no law applies
 def multiply(left: Any, right: Any) -> Any:
     """Left @ right, at least one of them a lazy product, in the best form there is."""
     op = left if isinstance(left, Product) else right
-    left, right = (x if isinstance(x, Product) else _check.array(op._name(), x) for x in (left, right))
+    left, right = (
+        x if isinstance(x, Product) else _check.array(op._name(), x) for x in (left, right)
+    )
     _check.inner(op._name(), left.shape, right.shape)
     if not isinstance(right, Product):
         return left._apply(right)

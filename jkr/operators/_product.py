@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import GetAttrKey, register_pytree_with_keys
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._products._pairing import paired
@@ -35,8 +35,10 @@ class Product:
     __array_ufunc__ = None  # NumPy's arrays leave `@` and `*` to this class, as JAX's do
     __array_priority__ = 1000
 
-    def __init__(self, *ms: ArrayLike | Self):
-        matrices = [a for m in ms for a in (m.factors if type(m) is type(self) else (m,))]
+    def __init__(self, *ms: "ArrayLike | Product"):
+        matrices: list[Any] = []
+        for m in ms:
+            matrices += m.factors if isinstance(m, type(self)) else (m,)
         rows, columns = self.crossed
         factors = _check.operands(self._name(), matrices, rows=not rows, columns=not columns)
         object.__setattr__(self, "factors", factors)
@@ -45,7 +47,7 @@ class Product:
         register_pytree_with_keys(
             cls,
             lambda op: (((GetAttrKey("factors"), op.factors),), None),
-            lambda _, children: cls._of(children[0]),
+            lambda _, children: cls._of(*children),
             lambda op: ((op.factors,), None),
         )
 
@@ -68,7 +70,8 @@ class Product:
     def shape(self) -> tuple[int, int]:
         """(rows, columns) of the product."""
         rows, columns = (
-            prod(self._sizes(axis)) if self.crossed[axis] else self._sizes(axis)[0] for axis in (0, 1)
+            prod(self._sizes(axis)) if self.crossed[axis] else self._sizes(axis)[0]
+            for axis in (0, 1)
         )
         return rows, columns
 
@@ -91,6 +94,21 @@ class Product:
         """The product as an array (rows, columns): nothing else here forms it."""
         rows, columns = self.crossed
         return paired(self.factors, cross_rows=rows, cross_columns=columns)
+
+    def norm(self) -> Array:
+        """Frobenius norm, a real scalar."""
+        raise NotImplementedError
+
+    def _apply(self, x: Array) -> Array:
+        """Times a vector or matrix."""
+        raise NotImplementedError
+
+    def _column(self, j: Array) -> Array:
+        """Column j, (rows,)."""
+        crossed = self.crossed[1]
+        places = jnp.unravel_index(j, self._sizes(1)) if crossed else [j] * len(self.factors)
+        columns = [a[:, k][:, None] for a, k in zip(self.factors, places, strict=True)]
+        return paired(columns, cross_rows=self.crossed[0], cross_columns=False)[:, 0]
 
     def scale_rows(self, *weights: ArrayLike) -> Self:
         """diag(w) times this operator, one of the same kind (I28).
@@ -158,7 +176,7 @@ class Product:
 
         return multiply(other, self)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None):
+    def __array__(self, *args: Any, **kwargs: Any):
         raise TypeError(f"{self._name()} is never an array by itself: to_dense() forms it")
 
     def __repr__(self) -> str:

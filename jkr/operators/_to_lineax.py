@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     import lineax
 
 
-def to_lineax(op: Product, tags: Iterable[object] = ()) -> "lineax.AbstractLinearOperator":
+def to_lineax(op: Product, tags: object = ()) -> "lineax.AbstractLinearOperator":
     """A lazy product as a `lineax.AbstractLinearOperator` (extra `lineax`).
 
     Args:
         op: a `Kronecker`, `KhatriRao` or `FaceSplitting`; integers become the default float.
-        tags: what lineax is to believe of it, such as `lineax.positive_semidefinite_tag`.
+        tags: what lineax is to believe of it, one or several, such as
+            `lineax.positive_semidefinite_tag`.
 
     Returns:
         Operator of vectors (columns,) to vectors (rows,), which differentiates with respect to
@@ -41,5 +42,5 @@ def to_lineax(op: Product, tags: Iterable[object] = ()) -> "lineax.AbstractLinea
         raise ModuleNotFoundError(
             f"jkr.{name} needs {error.name}: pip install 'jkr[lineax]'", name=error.name
         ) from error
-    several = isinstance(tags, Iterable) and not isinstance(tags, str)
-    return ProductOperator(type(op)(*factors), frozenset(tags if several else (tags,)))
+    several = tags if isinstance(tags, Iterable) else (tags,)
+    return ProductOperator(type(op)(*factors), frozenset(several))
