@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -73,4 +74,7 @@ def normal_solve(name: str, ms: Sequence[Array], b: Array, l2: ArrayLike) -> Arr
     wide = accumulator(ms[0].dtype)
     penalty = _check.scalar(name, "l2", l2, wide)
     gram = khatri_rao_gram(*(a.astype(wide) for a in ms))
-    return psd_solve(gram + penalty * jnp.eye(gram.shape[0], dtype=wide), b.astype(wide))
+    return _solve(gram + penalty * jnp.eye(gram.shape[0], dtype=wide), b.astype(wide))
+
+
+_solve = jax.jit(psd_solve)  # its loop would be compiled anew at every call outside `jit`

@@ -62,7 +62,7 @@ class KhatriRao(Product):
 
     def norm(self) -> Array:
         """Frobenius norm, ‖K‖² = Σ_r ∏ₙ ‖column r of Aₙ‖²; finite derivatives at zero (R6)."""
-        factors = self._inexact("norm")
+        factors = self._inexact("norm").factors
         columns = hadamard(*(column_norms(a)[:, None] for a in factors))
         return column_norms(columns)[0].astype(factors[0].real.dtype)
 
@@ -91,14 +91,14 @@ class KhatriRao(Product):
             return khatri_rao_lstsq(self.factors, y, l2=l2)
         right = y if lazy else KhatriRao(*y.factors)
         _check.same_rows(name, self.shape[0], right.shape)
-        factors = self._inexact("lstsq")
+        K = self._inexact("lstsq")
         with jax.default_matmul_precision("highest"):
-            b = KhatriRao(*factors).H @ right
+            b = K.H @ right._inexact("lstsq")
             b = b.to_dense() if isinstance(b, Product) else b
             if not lazy:
                 weights = _check.weights(name, y.weights, right.shape[1])
                 b = jnp.matmul(*_check.promoted(b, _check.inexact(name, weights)))
-        b, *factors = _check.promoted(b, *factors)
+        b, *factors = _check.promoted(b, *K.factors)
         return normal_solve(name, factors, b, l2).astype(b.dtype)
 
     def leverage_scores(self) -> Array:
@@ -108,7 +108,7 @@ class KhatriRao(Product):
         (J2), ℓ = Re Σ_{r≤s} w_rs ∏ₙ conj(Aₙ[iₙ, r]) Aₙ[iₙ, s], w_rs = G⁺[s, r], doubled off the
         diagonal: a product of R(R+1)/2 columns with a vector.
         """
-        factors = self._inexact("leverage_scores")
+        factors = self._inexact("leverage_scores").factors
         R = factors[0].shape[1]
         inverse = normal_solve("", factors, jnp.eye(R, dtype=factors[0].dtype), 0.0)
         rows, columns = np.triu_indices(R)
@@ -117,9 +117,6 @@ class KhatriRao(Product):
         pairs = [pair_columns(a.astype(inverse.dtype)) for a in factors]
         scores = khatri_rao_matmul(pairs, weights, precision="highest")
         return scores.real.astype(factors[0].real.dtype)
-
-    def _inexact(self, method: str) -> list[Array]:
-        return [_check.inexact(self._name(method), a) for a in self.factors]
 
     def _apply(self, x: Array) -> Array:
         return khatri_rao_matmul(self.factors, x)

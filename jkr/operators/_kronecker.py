@@ -45,7 +45,7 @@ class Kronecker(Product):
 
     def norm(self) -> Array:
         """Frobenius norm, ‖A ⊗ B‖ = ‖A‖‖B‖; finite derivatives at zero (R6)."""
-        factors = [_check.inexact(self._name("norm"), a) for a in self.factors]
+        factors = self._inexact("norm").factors
         norms = [column_norms(a.reshape(-1, 1))[0] for a in factors]
         return prod(norms[1:], start=norms[0]).astype(factors[0].real.dtype)
 

@@ -77,7 +77,7 @@ def _by_law(left: Product, right: Product) -> Any:
     blocks = _blocks(left._sizes(1), right._sizes(0)) if law else []
     alone = len(left.factors), len(right.factors)
     if law is None or (len(blocks) == 1 and alone != (1, 1)):
-        return _by_columns(left, right)
+        return _without_law(left, right)
     dtype = jnp.result_type(left.dtype, right.dtype)
     products = [_block(_part(left, i), _part(right, j), dtype) for i, j in blocks]
     return jax.tree.map(lambda a: a.astype(dtype), law.form(*products))
@@ -115,16 +115,18 @@ def _block(left: Product | Array, right: Product | Array, dtype: Any) -> Array:
     return matmul(left.astype(dtype), right.astype(dtype), None).astype(wide)
 
 
-def _by_columns(left: Product, right: Product) -> Array:
-    """No law: the right operator's columns through the left one's product with a vector."""
+def _without_law(left: Product, right: Product) -> Array:
+    """One product of the whole: with a matrix, or column by column."""
     dtype = jnp.result_type(left.dtype, right.dtype)
     if len(left.factors) == 1 or len(right.factors) == 1:
         whole = slice(None)
         return _block(_part(left, whole), _part(right, whole), dtype).astype(dtype)
+    return _by_columns(left, right) if right.shape[1] else jnp.zeros((left.shape[0], 0), dtype)
 
-    @jax.checkpoint
-    def column(j: Array) -> Array:
-        return left @ right._column(j)
 
+@jax.jit  # outside `jit` the loop would be compiled anew at every call
+def _by_columns(left: Product, right: Product) -> Array:
+    """The right operator's columns, some at a time, through the left one's product with them."""
+    column = jax.checkpoint(lambda j: left @ right._column(j))
     n = right.shape[1]
-    return lax.map(column, jnp.arange(n), batch_size=max(1, min(_COLUMNS, n))).T
+    return lax.map(column, jnp.arange(n), batch_size=min(_COLUMNS, n)).T

@@ -99,6 +99,10 @@ class Product:
         """Frobenius norm, a real scalar."""
         raise NotImplementedError
 
+    def _inexact(self, method: str) -> Self:
+        """In floating or complex numbers, as that method needs them."""
+        return type(self)(*(_check.inexact(self._name(method), a) for a in self.factors))
+
     def _apply(self, x: Array) -> Array:
         """Times a vector or matrix."""
         raise NotImplementedError

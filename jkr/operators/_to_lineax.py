@@ -35,7 +35,7 @@ def to_lineax(op: Product, tags: object = ()) -> "lineax.AbstractLinearOperator"
         Array([3.], dtype=float32)
     """
     name = "operators.to_lineax"
-    factors = [_check.inexact(name, a) for a in _check.lazy(name, op, Product).factors]
+    op = _check.lazy(name, op, Product)
     try:
         from jkr.operators._lineax import ProductOperator
     except ModuleNotFoundError as error:
@@ -43,4 +43,4 @@ def to_lineax(op: Product, tags: object = ()) -> "lineax.AbstractLinearOperator"
             f"jkr.{name} needs {error.name}: pip install 'jkr[lineax]'", name=error.name
         ) from error
     several = tags if isinstance(tags, Iterable) else (tags,)
-    return ProductOperator(type(op)(*factors), frozenset(several))
+    return ProductOperator(op._inexact("to_lineax"), frozenset(several))
