@@ -17,8 +17,6 @@ from jkr import _check
 from jkr._contractions._gram import khatri_rao_gram, pair_columns
 from jkr._contractions._lstsq import khatri_rao_lstsq, normal_solve
 from jkr._contractions._matmul import face_splitting_matmul, khatri_rao_matmul
-from jkr._contractions._norms import column_norms
-from jkr._products._hadamard import hadamard
 from jkr.operators._product import Product
 
 
@@ -59,12 +57,6 @@ class KhatriRao(Product):
     def gram(self) -> Array:
         """KᴴK = ∘ₙ AₙᴴAₙ (R, R) (I10ᴴ), by `khatri_rao_gram`, whose derivative rule is R1."""
         return khatri_rao_gram(*self.factors)
-
-    def norm(self) -> Array:
-        """Frobenius norm, ‖K‖² = Σ_r ∏ₙ ‖column r of Aₙ‖²; finite derivatives at zero (R6)."""
-        factors = self._inexact("norm").factors
-        columns = hadamard(*(column_norms(a)[:, None] for a in factors))
-        return column_norms(columns)[0].astype(factors[0].real.dtype)
 
     def lstsq(self, y: Any, l2: ArrayLike = 0.0) -> Array:
         """argmin ‖K x − y‖² + l2‖x‖², of minimum norm, as `khatri_rao_lstsq` (J1, R3).
@@ -156,10 +148,6 @@ class FaceSplitting(Product):
     def T(self) -> KhatriRao:
         """(A • B)ᵀ = Aᵀ ∗ Bᵀ (I1)."""
         return KhatriRao(*(a.T for a in self.factors))
-
-    def norm(self) -> Array:
-        """Frobenius norm, that of the transpose (I1)."""
-        return self.T.norm()
 
     def _apply(self, x: Array) -> Array:
         return face_splitting_matmul(self.factors, x)

@@ -1,12 +1,9 @@
 """Kronecker products as operators: rows crossed, columns crossed."""
 
-from math import prod
-
 from jax import Array
 
 from jkr import _check
 from jkr._contractions._kronecker import kronecker_matmul
-from jkr._contractions._norms import column_norms
 from jkr.operators._product import Product
 
 
@@ -42,12 +39,6 @@ class Kronecker(Product):
     def T(self) -> "Kronecker":
         """(A ⊗ B)ᵀ = Aᵀ ⊗ Bᵀ."""
         return Kronecker(*(a.T for a in self.factors))
-
-    def norm(self) -> Array:
-        """Frobenius norm, ‖A ⊗ B‖ = ‖A‖‖B‖; finite derivatives at zero (R6)."""
-        factors = self._inexact("norm").factors
-        norms = [column_norms(a.reshape(-1, 1))[0] for a in factors]
-        return prod(norms[1:], start=norms[0]).astype(factors[0].real.dtype)
 
     def _apply(self, x: Array) -> Array:
         x, *factors = _check.promoted(x, *self.factors)

@@ -23,6 +23,8 @@ from jax.tree_util import GetAttrKey, register_pytree_with_keys
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._contractions._norms import column_norms
+from jkr._products._hadamard import hadamard
 from jkr._products._pairing import paired
 
 
@@ -96,8 +98,18 @@ class Product:
         return paired(self.factors, cross_rows=rows, cross_columns=columns)
 
     def norm(self) -> Array:
-        """Frobenius norm, a real scalar."""
-        raise NotImplementedError
+        """Frobenius norm, a real scalar; finite derivatives at zero (R6).
+
+        ‖A ∗ B‖² = Σ_r ‖a_r‖²‖b_r‖², over columns; of a face-splitting product over rows (I1), and
+        ‖A ⊗ B‖ = ‖A‖‖B‖.
+        """
+        factors = self._inexact("norm").factors
+        if all(self.crossed):
+            factors = [a.reshape(-1, 1) for a in factors]
+        elif self.crossed[1]:
+            factors = [a.T for a in factors]
+        columns = hadamard(*(column_norms(a)[:, None] for a in factors))
+        return column_norms(columns)[0].astype(factors[0].real.dtype)
 
     def _inexact(self, method: str) -> Self:
         """In floating or complex numbers, as that method needs them."""
