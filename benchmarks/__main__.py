@@ -19,6 +19,7 @@ SUITES = (
     "gram",
     "scan",
     "solve",
+    "operators",
     "accuracy",
     "import",
 )
