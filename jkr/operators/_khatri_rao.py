@@ -17,6 +17,7 @@ from jkr import _check
 from jkr._contractions._gram import khatri_rao_gram, pair_columns
 from jkr._contractions._lstsq import khatri_rao_lstsq, normal_solve
 from jkr._contractions._matmul import face_splitting_matmul, khatri_rao_matmul
+from jkr._contractions._precise import accumulator
 from jkr.operators._product import Product
 
 
@@ -77,21 +78,25 @@ class KhatriRao(Product):
             ValueError: y of another number of rows; l2 that is no real scalar.
         """
         name = self._name("lstsq")
-        lazy = isinstance(y, Product)
-        if not lazy and not (hasattr(y, "weights") and hasattr(y, "factors")):
+        if isinstance(y, Product):
+            right, weights = y, None
+        elif hasattr(y, "weights") and hasattr(y, "factors"):
+            right = KhatriRao(*y.factors)
+            weights = _check.inexact(name, _check.weights(name, y.weights, right.shape[1]))
+        else:
             _check.right_hand_side(name, "y", y, self.shape[0])
             return khatri_rao_lstsq(self.factors, y, l2=l2)
-        right = y if lazy else KhatriRao(*y.factors)
         _check.same_rows(name, self.shape[0], right.shape)
-        K = self._inexact("lstsq")
+        K, right = self._inexact("lstsq"), right._inexact("lstsq")
+        dtype = jnp.result_type(K.dtype, right.dtype, *([] if weights is None else [weights.dtype]))
+        K, right, weights = jax.tree.map(
+            lambda a: a.astype(accumulator(dtype)), (K, right, weights)
+        )
         with jax.default_matmul_precision("highest"):
-            b = K.H @ right._inexact("lstsq")
+            b = K.H @ right
             b = b.to_dense() if isinstance(b, Product) else b
-            if not lazy:
-                weights = _check.weights(name, y.weights, right.shape[1])
-                b = jnp.matmul(*_check.promoted(b, _check.inexact(name, weights)))
-        b, *factors = _check.promoted(b, *K.factors)
-        return normal_solve(name, factors, b, l2).astype(b.dtype)
+            b = b if weights is None else b @ weights
+        return normal_solve(name, K.factors, b, l2).astype(dtype)
 
     def leverage_scores(self) -> Array:
         """Leverage of every row, the diagonal of K K⁺ = K G⁺Kᴴ (J1), (rows,), real.
@@ -102,7 +107,9 @@ class KhatriRao(Product):
         """
         factors = self._inexact("leverage_scores").factors
         R = factors[0].shape[1]
-        inverse = normal_solve("", factors, jnp.eye(R, dtype=factors[0].dtype), 0.0)
+        inverse = normal_solve(
+            self._name("leverage_scores"), factors, jnp.eye(R, dtype=factors[0].dtype), 0.0
+        )
         rows, columns = np.triu_indices(R)
         both = jnp.asarray(np.where(rows == columns, 1, 2), inverse.real.dtype)
         weights = inverse[columns, rows] * both.astype(inverse.dtype)
