@@ -8,7 +8,7 @@ import doctest, inspect, sys
 import jkr
 from jkr import cp, datasets, operators, plot
 
-finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
 without = []
 for module in (jkr, cp, datasets, operators, plot):
     for name in sorted(vars(module)):

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from math import prod
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ from structure import largest_array
 import jkr
 from jkr import operators
 from jkr.operators import FaceSplitting, KhatriRao, Kronecker
-from jkr.operators._laws import LAWS
+from jkr.operators._laws import LAWS, _blocks
 from jkr.operators._product import Product
 
 KINDS = {"Kronecker": Kronecker, "KhatriRao": KhatriRao, "FaceSplitting": FaceSplitting}
@@ -206,6 +208,28 @@ def test_I34():
     (s, r, x, y) = draw([(2,), (2,), (2, 1), (2, 1)], "real")
     chain = Kronecker(h, h) @ Kronecker(np.diag(s), np.diag(r)) @ KhatriRao(x, y)
     close(FaceSplitting(f1, f2) @ chain, (f1 @ h @ np.diag(s) @ x) * (f2 @ h @ np.diag(r) @ y))
+
+
+def test_blocks_are_runs_of_factors_that_multiply_to_the_same_and_no_run_splits(rng):
+    split = 0
+    for _ in range(300):
+        sizes = rng.choice([0, 1, 2, 2, 3], rng.integers(1, 5), p=[0.03, 0.27, 0.3, 0.2, 0.2])
+        left, right = list(sizes), list(rng.permutation(sizes)) + [1] * int(rng.integers(0, 2))
+        for side in (left, right):
+            while len(side) > 1 and rng.random() < 0.3:
+                side.append(side.pop() * side.pop())
+        runs = _blocks(left, right)
+        cover = [left[i] for i, _ in runs], [right[j] for _, j in runs]
+        assert sum(cover[0], []) == left
+        assert sum(cover[1], []) == right
+        for a, b in zip(*cover, strict=True):
+            assert prod(a) == prod(b)
+            firsts = {prod(a[:n]) for n in range(1, len(a))} & {
+                prod(b[:n]) for n in range(1, len(b))
+            }
+            assert firsts <= {0, 1, prod(a)}
+        split += len(runs) > 1
+    assert split > 30
 
 
 # --- operators as arrays -------------------------------------------------------------------
@@ -573,3 +597,13 @@ def test_a_lineax_operator_says_what_it_is():
     close(lineax.tridiagonal(tagged)[1], np.diag(positive("real").to_dense(), -1))
     ints = operators.to_lineax(Kronecker(np.eye(2, dtype=int)))
     assert ints.in_structure().dtype == jnp.float64
+
+
+def test_lineax_is_imported_when_used_and_missed_by_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lineax", None)
+    monkeypatch.delitem(sys.modules, "jkr.operators._lineax", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'jkr\[lineax\]'"):
+        operators.to_lineax(Kronecker(np.eye(2)))
+    code = "import sys, jkr; print('lineax' in sys.modules, 'equinox' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.split() == ["False", "False"]

@@ -76,6 +76,13 @@ class KhatriRao(Product):
 
         Raises:
             ValueError: y of another number of rows; l2 that is no real scalar.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> a, b = jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [1.0], [3.0]])
+            >>> model = jkr.cp.CPTensor(jnp.array([5.0]), (a, b))
+            >>> jkr.operators.KhatriRao(a, b).lstsq(model)
+            Array([5.], dtype=float32)
         """
         name = self._name("lstsq")
         if isinstance(y, Product):
@@ -104,6 +111,15 @@ class KhatriRao(Product):
         Between 0 and 1; they add up to the rank of K. With the face-split factors of the Gram
         (J2), ℓ = Re Σ_{r≤s} w_rs ∏ₙ conj(Aₙ[iₙ, r]) Aₙ[iₙ, s], w_rs = G⁺[s, r], doubled off the
         diagonal: a product of R(R+1)/2 columns with a vector.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> K = jkr.operators.KhatriRao(jnp.ones((2, 1)), jnp.ones((2, 1)))
+            >>> K.leverage_scores()
+            Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
+
+        Source: law J1; Drineas, Mahoney & Muthukrishnan, SIAM J. Matrix Anal. Appl. 30 (2008)
+        844–881, doi:10.1137/07070471X.
         """
         factors = self._inexact("leverage_scores").factors
         R = factors[0].shape[1]
@@ -144,6 +160,8 @@ class FaceSplitting(Product):
         (FaceSplitting((1, 2), (1, 2), dtype=float32), KhatriRao((2, 1), (2, 1), dtype=float32))
         >>> F @ F.T  # (AAᵀ)∘(BBᵀ), an array (I7)
         Array([[125.]], dtype=float32)
+        >>> F.scale_columns(jnp.array([1.0, 10.0]), jnp.array([1.0, 0.0])).to_dense()
+        Array([[ 3.,  0., 60.,  0.]], dtype=float32)
 
     Source: laws I1–I9, I15; Slyusar, Cybernetics and Systems Analysis 35 (1999) 379–384,
     doi:10.1007/BF02733426.
