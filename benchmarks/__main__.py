@@ -21,6 +21,7 @@ SUITES = (
     "gram",
     "scan",
     "solve",
+    "operators",
     "accuracy",
     "import",
 )

@@ -12,6 +12,7 @@ Where things live
     Contractions, which never form the product: `khatri_rao_gram`, `khatri_rao_matmul`,
     `khatri_rao_rmatmul`, `khatri_rao_lstsq`, `face_splitting_matmul`, `mttkrp`, `mttkrps`,
     `weighted_gram`.
+    `jkr.operators`: the products as lazy operators, whose `@` rewrites by the laws.
     `jkr.cp`: the CP model and its fits.
     `jkr.datasets`: real tensors with axis labels; `jkr.plot`: figures (extra `plot`);
     `python -m jkr`: the command line.
@@ -40,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 from jkr import cp as cp
 from jkr import datasets as datasets
+from jkr import operators as operators
 from jkr._contractions._gram import khatri_rao_gram as khatri_rao_gram
 from jkr._contractions._gram import weighted_gram as weighted_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq as khatri_rao_lstsq
@@ -87,6 +89,7 @@ __all__ = [
     "kronecker_permutation",
     "mttkrp",
     "mttkrps",
+    "operators",
     "penetrating_face",
     "tracy_singh",
     "unfold",

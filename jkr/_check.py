@@ -245,6 +245,65 @@ def _sequence(name: str, ms: Sequence[ArrayLike], what: str) -> list[Array]:
     return [array(name, m, "matrices of numbers") for m in ms]
 
 
+def operands(name: str, ms: Sequence[ArrayLike], *, rows: bool, columns: bool) -> tuple[Array, ...]:
+    """The matrices (I_n, J_n) of one lazy product, in their common dtype."""
+    arrays = matrices(name, ms, rows=rows, columns=columns)
+    if any(a.ndim != 2 for a in arrays):
+        raise ValueError(
+            f"{name}: matrices need two dimensions (batches go by vmap), "
+            f"got {_listed([a.shape for a in arrays])}"
+        )
+    return tuple(promoted(*arrays))
+
+
+def lazy(name: str, op: Any, kind: type) -> Any:
+    """A lazy product."""
+    if not isinstance(op, kind):
+        raise ValueError(f"{name}: needs a lazy product, got {type(op).__name__}")
+    return op
+
+
+def inner(name: str, left: Sizes, right: Sizes) -> None:
+    """Shapes of two operands of `@`: matrices, or a vector on one side."""
+    fit = {len(left), len(right)} <= {1, 2} and left[-1] == right[0]
+    if not fit:
+        raise ValueError(
+            f"{name}: @ needs matrices or vectors whose inner dimensions agree, "
+            f"got {left} and {right}"
+        )
+
+
+def same_rows(name: str, rows: int, shape: Sizes) -> None:
+    """A right-hand side of that many rows, given as an operator or a CP tensor."""
+    if shape[0] != rows:
+        raise ValueError(f"{name}: y needs {rows} rows, got {shape}")
+
+
+def axis_weights(name: str, ws: Sequence[ArrayLike], sizes: Sizes) -> list[Array]:
+    """Vectors of weights, one of each of these sizes."""
+    arrays = [array(name, w, "weights that are vectors of numbers") for w in ws]
+    wanted, shapes = [(size,) for size in sizes], [w.shape for w in arrays]
+    if shapes != wanted:
+        each = "one vector for each factor, of shapes" if len(sizes) > 1 else "one vector, of shape"
+        raise ValueError(
+            f"{name}: weights need to be {each} {_listed(wanted)}, got {_listed(shapes) or 'none'}"
+        )
+    return arrays
+
+
+def broadcast_weights(name: str, w: Any, shape: Sizes) -> tuple[Array, int | None]:
+    """Weights that multiply a matrix, and the axis that they run along; None for a scalar."""
+    w = array(name, w)
+    if w.size == 1 and w.ndim in (0, 2):
+        return w.reshape(()), None
+    if w.ndim == 2 and w.shape in ((shape[0], 1), (1, shape[1])):
+        return w.reshape(-1), int(w.shape[0] == 1)
+    raise ValueError(
+        f"{name}: * needs a scalar, row weights ({shape[0]}, 1) or column weights "
+        f"(1, {shape[1]}), got {w.shape}"
+    )
+
+
 def right_hand_side(name: str, what: str, x: ArrayLike, rows: int) -> tuple[Array, Sizes]:
     """A vector (rows,) or matrix (rows, k), and its trailing shape, () or (k,)."""
     y = array(name, x)

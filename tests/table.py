@@ -15,7 +15,8 @@ import numpy as np
 import optax
 
 import jkr
-from jkr import cp
+from jkr import cp, operators
+from jkr.operators import FaceSplitting, KhatriRao, Kronecker
 
 PRODUCT_DTYPES = (
     *("float64", "float32", "bfloat16", "float16"),
@@ -278,11 +279,21 @@ LOSSES = {
 }
 
 
+def dense_kronecker(a, b):
+    return einsum("ij,kl->ikjl", a.shape[0] * b.shape[0], a.shape[1] * b.shape[1])(a, b)
+
+
+def leverage_reference(a, b):
+    K = dense_khatri_rao(a, b)
+    return jnp.diagonal(K @ jnp.linalg.solve(K.conj().T @ K, K.conj().T)).real
+
+
 def thousandths(arrays):
     return tuple((1000 * a).astype("int32") for a in arrays)
 
 
 ENTRY_WEIGHTS = np.random.default_rng(5).uniform(0.5, 2, (3, 2, 4))
+FEW, FEW_AND_HALF = ("float64", "complex64"), ("float64", "complex64", "bfloat16")
 INEXACT_AND_HALF = ("float64", "float32", "complex128", "complex64", "bfloat16", "float16")
 
 MODEL = ((2,), (3, 2), (2, 2), (4, 2))
@@ -638,6 +649,79 @@ ROWS: dict[str, list[Row]] = {
             ((1,),),
         )
     ],
+    # Of the lazy products the table has one kind each; `test_operators.py` has them all.
+    "operators.Product.to_dense": [
+        Row(
+            lambda a, b: Kronecker(a, b).to_dense(),
+            dense_kronecker,
+            ((2, 3), (3, 2)),
+            PRODUCT_DTYPES,
+        )
+    ],
+    "operators.Product.@": [
+        Row(
+            lambda a, b, x, y: (Kronecker(a, b) @ x, y @ Kronecker(a, b)),
+            lambda a, b, x, y: (dense_kronecker(a, b) @ x, y @ dense_kronecker(a, b)),
+            ((2, 3), (3, 1), (3, 2), (6,)),
+            FEW_AND_HALF,
+        ),
+    ],
+    "operators.Product.norm": [
+        Row(
+            lambda a, b: FaceSplitting(a, b).norm(),
+            lambda a, b: jnp.sqrt(jnp.sum(jnp.abs(dense_khatri_rao(a.T, b.T)) ** 2)),
+            ((2, 3), (2, 4)),
+            FEW_AND_HALF,
+        )
+    ],
+    "operators.Product.scale_rows": [
+        Row(
+            lambda a, b, u, v: Kronecker(a, b).scale_rows(u, v).to_dense(),
+            lambda a, b, u, v: dense_kronecker(u[:, None] * a, v[:, None] * b),
+            ((2, 3), (3, 2), (2,), (3,)),
+            FEW_AND_HALF,
+        )
+    ],
+    "operators.Product.scale_columns": [
+        Row(
+            lambda a, b, w: KhatriRao(a, b).scale_columns(w).to_dense(),
+            lambda a, b, w: dense_khatri_rao(a, b) * w[None, :],
+            ((3, 2), (4, 2), (2,)),
+            FEW_AND_HALF,
+        )
+    ],
+    "operators.KhatriRao.gram": [
+        Row(
+            lambda a, b: KhatriRao(a, b).gram(),
+            lambda a, b: dense_khatri_rao(a, b).conj().T @ dense_khatri_rao(a, b),
+            ((3, 2), (4, 2)),
+            FEW_AND_HALF,
+        )
+    ],
+    "operators.KhatriRao.lstsq": [
+        Row(
+            lambda a, b, c, d: KhatriRao(a, b).lstsq(KhatriRao(c, d), 0.5),
+            lambda a, b, c, d: lstsq_reference(0.5)(a, b, dense_khatri_rao(c, d)),
+            ((3, 2), (4, 2), (3, 1), (4, 1)),
+            FEW,
+        )
+    ],
+    "operators.KhatriRao.leverage_scores": [
+        Row(
+            lambda a, b: KhatriRao(a, b).leverage_scores(),
+            leverage_reference,
+            ((3, 2), (4, 2)),
+            FEW,
+        )
+    ],
+    "operators.to_lineax": [
+        Row(
+            lambda a, b, x: operators.to_lineax(KhatriRao(a, b)).T.mv(x),
+            lambda a, b, x: dense_khatri_rao(a, b).T @ x,
+            ((3, 2), (4, 2), (12,)),
+            FEW,
+        )
+    ],
     # Not differentiable: integers in, integers or random numbers out.
     "kronecker_permutation": [
         Row(
@@ -682,7 +766,8 @@ ROWS: dict[str, list[Row]] = {
 
 def public_names():
     """Every public function, and every method of a public class that computes."""
-    for prefix, module in (("", jkr), ("cp.", cp), ("cp.losses.", cp.losses)):
+    modules = (("", jkr), ("cp.", cp), ("cp.losses.", cp.losses), ("operators.", operators))
+    for prefix, module in modules:
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.isfunction(value) or isinstance(value, cp.losses.Loss):
@@ -690,3 +775,15 @@ def public_names():
     for name, method in vars(cp.CPTensor).items():
         if inspect.isfunction(method) and not name.startswith("_"):
             yield f"cp.CPTensor.{name}"
+    for method in {m: None for kind in KINDS for m in methods(kind)}:
+        yield f"operators.{method.__qualname__.replace('__matmul__', '@')}"
+
+
+KINDS = [kind for kind in vars(operators).values() if inspect.isclass(kind)]
+
+
+def methods(kind):
+    """Public methods and `@`, of the class that they are written in."""
+    for name, method in inspect.getmembers(kind, inspect.isfunction):
+        if not name.startswith("_") or name == "__matmul__":
+            yield method

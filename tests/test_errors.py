@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jkr
-from jkr import cp
+from jkr import cp, operators
 
 
 def z(*shape):
@@ -583,6 +583,95 @@ ERRORS = [
         lambda: cp.rank_scan(z(2, 3) + np.nan, (1,), key=KEY, restarts=2),
         "cp.rank_scan: the tensor holds NaN or inf, or entries that the loss is not for; mark "
         "missing entries by entry_weights=0 there",
+    # operators
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 5)),
+        "operators.KhatriRao: matrices need equal column counts, got (3, 2) and (4, 5)",
+    ),
+    (
+        lambda: operators.FaceSplitting(z(3, 2), z(4, 2)),
+        "operators.FaceSplitting: matrices need equal row counts, got (3, 2) and (4, 2)",
+    ),
+    (
+        lambda: operators.KhatriRao(operators.KhatriRao(z(3, 2)), z(4, 5)),
+        "operators.KhatriRao: matrices need equal column counts, got (3, 2) and (4, 5)",
+    ),
+    (lambda: operators.Kronecker(), "operators.Kronecker: needs at least one matrix, got none"),
+    (
+        lambda: operators.Kronecker([z(2, 2), z(2, 2)]),
+        "operators.Kronecker: takes matrices as separate arguments, got a sequence; unpack it: "
+        "operators.Kronecker(*matrices)",
+    ),
+    (
+        lambda: operators.Kronecker(z(5, 2, 2), z(2, 2)),
+        "operators.Kronecker: matrices need two dimensions (batches go by vmap), "
+        "got (5, 2, 2) and (1, 2, 2)",
+    ),
+    (
+        lambda: operators.KhatriRao(operators.FaceSplitting(z(3, 2))),
+        "operators.KhatriRao: needs matrices of numbers, got FaceSplitting",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)) @ z(3),
+        "operators.KhatriRao: @ needs matrices or vectors whose inner dimensions agree, "
+        "got (12, 2) and (3,)",
+    ),
+    (
+        lambda: z(2, 2, 12) @ operators.KhatriRao(z(3, 2), z(4, 2)),
+        "operators.KhatriRao: @ needs matrices or vectors whose inner dimensions agree, "
+        "got (2, 2, 12) and (12, 2)",
+    ),
+    (
+        lambda: operators.FaceSplitting(z(3, 2), z(3, 4)) @ operators.Kronecker(z(2, 2), z(3, 4)),
+        "operators.FaceSplitting: @ needs matrices or vectors whose inner dimensions agree, "
+        "got (3, 8) and (6, 8)",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)) @ "x",
+        "operators.KhatriRao: needs an array of numbers, got str",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)) * z(2),
+        "operators.KhatriRao: * needs a scalar, row weights (12, 1) or column weights (1, 2), "
+        "got (2,)",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)) * z(12, 1),
+        "operators.KhatriRao.scale_rows: weights need to be one vector for each factor, of shapes "
+        "(3,) and (4,), got (12,)",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)).scale_columns(z(3)),
+        "operators.KhatriRao.scale_columns: weights need to be one vector, of shape (2,), got (3,)",
+    ),
+    (
+        lambda: operators.FaceSplitting(z(3, 2), z(3, 4)).scale_columns(),
+        "operators.FaceSplitting.scale_columns: weights need to be one vector for each factor, of "
+        "shapes (2,) and (4,), got none",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)).lstsq(z(3)),
+        "operators.KhatriRao.lstsq: y needs shape (12,) or (12, k), got (3,)",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)).lstsq(operators.Kronecker(z(3, 2))),
+        "operators.KhatriRao.lstsq: y needs 12 rows, got (3, 2)",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)).lstsq(model(3, 5)),
+        "operators.KhatriRao.lstsq: y needs 12 rows, got (15, 2)",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)).lstsq(model(3, 4), l2=z(2)),
+        "operators.KhatriRao.lstsq: l2 needs to be a scalar, got shape (2,)",
+    ),
+    (
+        lambda: operators.KhatriRao(z(3, 2), z(4, 2)).lstsq(cp.CPTensor(z(3), (z(3, 2), z(4, 2)))),
+        "operators.KhatriRao.lstsq: weights need one entry for each of the 2 components, got (3,)",
+    ),
+    (
+        lambda: operators.to_lineax(z(2, 2)),
+        "operators.to_lineax: needs a lazy product, got ndarray",
     ),
     # plots
     (lambda: jkr.plot.history(3), "plot.history: results needs to be CPResult, got int"),

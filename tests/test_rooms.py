@@ -7,7 +7,7 @@ import jkr
 
 PACKAGE = Path(jkr.__file__).parent
 # A module may import from its own room and from those before it.
-ROOMS = ["_check", "_products", "_contractions", "cp", "edge"]
+ROOMS = ["_check", "_products", "_contractions", "operators", "cp", "edge"]
 
 
 def room(path):

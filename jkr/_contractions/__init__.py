@@ -1,8 +1,10 @@
 """Contractions: what uses a Khatri–Rao product without ever forming it.
 
+- `_norms`: Euclidean norms with finite derivatives.
 - `_split`, `_partial`: the two matrix products that all work with a whole tensor goes through.
 - `_mttkrp`, `_reconstruct`: MTTKRP and CP reconstruction, each other's transposes (J5).
 - `_matmul`: products with Khatri–Rao and face-splitting matrices, as the former two.
+- `_kronecker`: Kronecker products with a vector or matrix, a mode at a time.
 - `_gram`: Grams and weighted Grams (I10ᴴ, J3ᴴ).
 - `_solve`, `_lstsq`: small semi-definite systems, and least squares by J1.
 - `_elementwise`: sums over functions of the entries of a model and of a tensor, block by block.

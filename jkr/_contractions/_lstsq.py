@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -58,14 +59,22 @@ def khatri_rao_lstsq(
     2.6.
     """
     name = "khatri_rao_lstsq"
-    arrays, rank = _check.factors(name, ms, what="ms")
+    arrays, _ = _check.factors(name, ms, what="ms")
     arrays = [_check.inexact(name, a) for a in arrays]
     rows = prod(a.shape[0] for a in arrays)
     y, _ = _check.right_hand_side(name, "y", _check.inexact(name, y), rows)
     y, *arrays = _check.promoted(y, *arrays)
-    dtype, wide = y.dtype, accumulator(y.dtype)
+    wide = accumulator(y.dtype)
+    b = khatri_rao_rmatmul([a.astype(wide) for a in arrays], y.astype(wide), precision=precision)
+    return normal_solve(name, arrays, b, l2).astype(y.dtype)
+
+
+def normal_solve(name: str, ms: Sequence[Array], b: Array, l2: ArrayLike) -> Array:
+    """(KᴴK + l2 I)⁺ b with K = ∗ms, for b = Kᴴy of whatever y (J1); in the accumulator's dtype."""
+    wide = accumulator(ms[0].dtype)
     penalty = _check.scalar(name, "l2", l2, wide)
-    arrays = [a.astype(wide) for a in arrays]
-    b = khatri_rao_rmatmul(arrays, y.astype(wide), precision=precision)
-    G = khatri_rao_gram(*arrays) + penalty * jnp.eye(rank, dtype=wide)
-    return psd_solve(G, b).astype(dtype)
+    gram = khatri_rao_gram(*(a.astype(wide) for a in ms))
+    return _solve(gram + penalty * jnp.eye(gram.shape[0], dtype=wide), b.astype(wide))
+
+
+_solve = jax.jit(psd_solve)  # its loop would be compiled anew at every call outside `jit`

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr._contractions._elementwise import entry_sum, squared_distance
+from jkr._contractions._norms import square_root
 from jkr._contractions._solve import is_singular
 from jkr._products._hadamard import hadamard
 from jkr.cp import _least_squares, _sweep
 from jkr.cp._data import Options, unit_weights
 from jkr.cp._fit import Ending, Problem, padded
-from jkr.cp._model import square_root
 from jkr.cp._result import CPResult
 from jkr.cp._start import begun
 from jkr.cp._sweep import ALSState, Data, Inner, prepared

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jkr._contractions._norms import square_root
 from jkr._contractions._precise import gram
 from jkr._contractions._solve import is_singular
 from jkr._products._hadamard import hadamard
@@ -23,7 +24,7 @@ from jkr.cp._data import observed
 from jkr.cp._equations import merged, parted
 from jkr.cp._fit import Ending, Problem, padded
 from jkr.cp._implicit import Factors, balanced, normal_form
-from jkr.cp._model import CPTensor, square_root
+from jkr.cp._model import CPTensor
 from jkr.cp._objective import Known, Objective
 from jkr.cp._result import CPResult
 from jkr.cp._start import begun

@@ -15,12 +15,13 @@ from jax import Array, lax
 
 from jkr._contractions._gram import pair_columns, product_of_others, square
 from jkr._contractions._groups import all_modes
+from jkr._contractions._norms import column_norms
 from jkr._contractions._precise import gram, matmul
 from jkr._contractions._solve import inverse_root
 from jkr.cp._data import Options
 from jkr.cp._fit import Problem
 from jkr.cp._implicit import Equations, Factors, Linear, pushed, stationary_point
-from jkr.cp._model import CPTensor, column_norms
+from jkr.cp._model import CPTensor
 from jkr.cp._result import CPResult
 
 

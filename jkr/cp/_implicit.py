@@ -24,8 +24,8 @@ from jax.flatten_util import ravel_pytree
 
 from jkr import _check
 from jkr._contractions._cg import solve_symmetric
+from jkr._contractions._norms import unit_columns
 from jkr._products._hadamard import hadamard
-from jkr.cp._model import unit_columns
 
 _STEPS = 500  # of conjugate gradients
 

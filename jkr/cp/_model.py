@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
+from jkr._contractions._norms import column_norms as column_norms
+from jkr._contractions._norms import square_root as square_root
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator, gram, matmul
 from jkr._contractions._reconstruct import reconstruct
@@ -131,37 +133,11 @@ def dense(cp: CPTensor, precision: Precision = None) -> Array:
     return reconstruct((*factors[:n], scaled, *factors[n + 1 :]), precision)
 
 
-def column_norms(a: Array) -> Array:
-    """Euclidean norms of the columns (R,); where a column is zero so is its derivative.
-
-    Real, in the accumulator's precision.
-    """
-    wide = a.astype(accumulator(a.dtype))
-    largest = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=0, initial=0))
-    scale = jnp.where(largest > 0, largest, 1)
-    scaled = wide / scale[None, :].astype(wide.dtype)
-    return square_root(jnp.sum((scaled * scaled.conj()).real, axis=0)) * scale
-
-
-def unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:
-    """Column norms, and unit columns; where a column vanished the previous direction stays."""
-    norms = column_norms(a)
-    safe = jnp.where(norms == 0, 1, norms)[None, :].astype(a.dtype)
-    columns = jnp.where(norms[None, :] == 0, previous, a / safe)
-    return norms.astype(a.dtype), columns
-
-
 def wide_inner(one: CPTensor, other: CPTensor) -> Array:
     """Σ conj(one) ∘ other by J6, for models of one dtype, in the accumulator's dtype."""
     grams = [gram(a, b) for a, b in zip(one.factors, other.factors, strict=True)]
     left, right = (w.astype(grams[0].dtype) for w in (one.weights.conj(), other.weights))
     return matmul(left, matmul(hadamard(*grams), right))
-
-
-def square_root(x: Array) -> Array:
-    """√max(x, 0) with derivative 0, not inf, where x ≤ 0 (R6); NaN stays NaN."""
-    nothing = x <= 0
-    return jnp.where(nothing, 0, jnp.sqrt(jnp.where(nothing, 1, x)))
 
 
 def checked(name: str, cp: CPTensor) -> tuple[Array, tuple[Array, ...]]:

@@ -9,9 +9,10 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jkr import _check
+from jkr._contractions._norms import column_norms, unit_columns
 from jkr._contractions._precise import gram, matmul
 from jkr.cp._data import Options, measured, observed
-from jkr.cp._model import CPTensor, column_norms, unit_columns
+from jkr.cp._model import CPTensor
 
 KINDS = ("random", "uniform", "svd")
 

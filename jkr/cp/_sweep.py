@@ -20,10 +20,11 @@ from jax import Array, lax
 
 from jkr._contractions._gram import pair_columns, product_of_others, square
 from jkr._contractions._groups import groups
+from jkr._contractions._norms import square_root, unit_columns
 from jkr._contractions._precise import gram, matmul
 from jkr._contractions._solve import psd_solve
 from jkr.cp._data import Options, largest_weight, observed, unit_weights
-from jkr.cp._model import CPTensor, square_root, unit_columns
+from jkr.cp._model import CPTensor
 from jkr.cp._nonnegative import hals
 
 _SMALL = 1e-4  # of the norm of the data

@@ -1,0 +1,35 @@
+"""Euclidean norms with finite derivatives, and in range wherever the norm is (R6).
+
+‖a‖ = s √(Σ |a/s|²), s the largest entry: no square leaves the range of the dtype.
+"""
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jkr._contractions._precise import accumulator
+
+
+def column_norms(a: Array) -> Array:
+    """Euclidean norms of the columns (R,); where a column is zero so is its derivative.
+
+    Real, in the accumulator's precision.
+    """
+    wide = a.astype(accumulator(a.dtype))
+    largest = lax.stop_gradient(jnp.max(jnp.abs(wide), axis=0, initial=0))
+    scale = jnp.where(largest > 0, largest, 1)
+    scaled = wide / scale[None, :].astype(wide.dtype)
+    return square_root(jnp.sum((scaled * scaled.conj()).real, axis=0)) * scale
+
+
+def unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:
+    """Column norms, and unit columns; where a column vanished the previous direction stays."""
+    norms = column_norms(a)
+    safe = jnp.where(norms == 0, 1, norms)[None, :].astype(a.dtype)
+    columns = jnp.where(norms[None, :] == 0, previous, a / safe)
+    return norms.astype(a.dtype), columns
+
+
+def square_root(x: Array) -> Array:
+    """√max(x, 0) with derivative 0, not inf, where x ≤ 0 (R6); NaN stays NaN."""
+    nothing = x <= 0
+    return jnp.where(nothing, 0, jnp.sqrt(jnp.where(nothing, 1, x)))
