@@ -583,6 +583,7 @@ ERRORS = [
         lambda: cp.rank_scan(z(2, 3) + np.nan, (1,), key=KEY, restarts=2),
         "cp.rank_scan: the tensor holds NaN or inf, or entries that the loss is not for; mark "
         "missing entries by entry_weights=0 there",
+    ),
     # operators
     (
         lambda: operators.KhatriRao(z(3, 2), z(4, 5)),

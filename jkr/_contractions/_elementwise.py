@@ -161,10 +161,9 @@ def _blocks(f, weights, factors, x, w, s, precision, gradient):
 
 def _rows_of(factors: Sequence[Array], first: Array, size: int) -> Array:
     """Rows first, first + 1, … of a Khatri–Rao product, (size, R), which is not formed."""
-    row, product = first + jnp.arange(size), None
+    row, product = first + jnp.arange(size), jnp.ones((), factors[0].dtype)
     for a in reversed(factors):
-        rows = a[row % a.shape[0]]
-        product, row = rows if product is None else rows * product, row // a.shape[0]
+        product, row = a[row % a.shape[0]] * product, row // a.shape[0]
     return product
 
 

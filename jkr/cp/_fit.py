@@ -7,7 +7,7 @@ the same steps from Python, to show progress, call back, and stop at Ctrl-C.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +47,8 @@ class Algorithm(Protocol):
         watches: the field of states that history holds.
     """
 
-    title: str
-    watches: str
+    title: ClassVar[str]
+    watches: ClassVar[str]
 
     def begin(self, problem: Problem, key: Array | None) -> tuple[Any, Array]:
         """The state before the first step, and a status that tells of bad data."""

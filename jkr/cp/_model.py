@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
-from jkr._contractions._norms import column_norms as column_norms
-from jkr._contractions._norms import square_root as square_root
+from jkr._contractions._norms import column_norms, square_root
 from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator, gram, matmul
 from jkr._contractions._reconstruct import reconstruct

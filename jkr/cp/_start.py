@@ -96,8 +96,8 @@ def begun(
     """
     scale, norm, status = measured(x, w, low, high)
     if given is not None:
-        given = jax.tree.map(lambda a: a.astype(x.dtype), given)
-        return _absorbed(given, norm * scale, options), scale, norm, status
+        model: CPTensor = jax.tree.map(lambda a: a.astype(x.dtype), given)
+        return _absorbed(model, norm * scale, options), scale, norm, status
     cp = _drawn(kind, key, observed(x, w) / scale.astype(x.dtype), rank)
     # As large as the data, so that a penalty has something to weigh.
     size = jnp.where(norm > 0, norm, 1) * scale / rank**0.5

@@ -12,6 +12,7 @@ factors are the data: all else follows from the two.
     transpose  the transposed factors, crossed and matched trading places (I1)
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, Self
@@ -29,7 +30,7 @@ from jkr._products._pairing import paired
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
-class Product:
+class Product(ABC):
     """A product of matrices that is known by its factors."""
 
     factors: tuple[Array, ...]
@@ -83,9 +84,9 @@ class Product:
         return self.factors[0].dtype
 
     @property
+    @abstractmethod
     def T(self) -> "Product":
         """The transpose, of the kind whose axes are paired the other way (I1)."""
-        raise NotImplementedError
 
     @property
     def H(self) -> "Product":
@@ -115,9 +116,9 @@ class Product:
         """In floating or complex numbers, as that method needs them."""
         return type(self)(*(_check.inexact(self._name(method), a) for a in self.factors))
 
+    @abstractmethod
     def _apply(self, x: Array) -> Array:
         """Times a vector or matrix."""
-        raise NotImplementedError
 
     def _column(self, j: Array) -> Array:
         """Column j, (rows,)."""

@@ -55,7 +55,7 @@ def missing(
     gone = np.asarray(np.isnan(x) if w is None else np.asarray(w) == 0)
     modes, labels = described("plot.missing", x.shape, modes, labels)
     figure = Figure(figsize=(max(3.0 * x.ndim, 7.0), 6.0), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.2))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.2))[:, 0]
     axes = above.subplots(1, x.ndim, squeeze=False, sharey=True)[0]
     shares = [
         100 * gone.mean(axis=tuple(m for m in range(x.ndim) if m != n)) for n in range(x.ndim)

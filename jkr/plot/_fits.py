@@ -1,6 +1,7 @@
 """How fits went, and how many components they speak for."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,8 +40,10 @@ def history(
         >>> figure.axes[0].get_ylabel()
         'fit'
     """
-    one = isinstance(results, CPResult) or not isinstance(results, list | tuple)
-    several = [results] if one else list(results)
+    # A CPResult is a tuple, too.
+    several: list[Any] = [results]
+    if isinstance(results, list | tuple) and not isinstance(results, CPResult):
+        several = list(results)
     _check.kinds("plot.history", "results", several, CPResult)
     lines = [(k, *line) for k, result in enumerate(several) for line in _lines(result)]
     if names is not None:
