@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,7 @@ def rows(compare, repeats):
             began = time.perf_counter()
             model = np.asarray(jax.block_until_ready(ours()).cp.full())
             first = 1e3 * (time.perf_counter() - began)
-            calls = {"jkr": ours}
+            calls: dict[str, Any] = {"jkr": ours}
             if "pyttb" in compare:
                 calls["pyttb"] = _pyttb(counts, start)
             t = race(calls, min(repeats, 5))

@@ -517,3 +517,11 @@ def as_many(name: str, what: str, some: Sequence[Any], where: str, others: Seque
         raise ValueError(
             f"{name}: {what} need one entry for each of the {len(others)} {where}, got {len(some)}"
         )
+
+
+def one_number(name: str, what: str, out: Any) -> None:
+    """What a function to a real number is to give, as a shape and dtype."""
+    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
+    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        got = type(out).__name__ if shape is None else f"shape {shape}, {dtype}"
+        raise ValueError(f"{name}: {what} needs to give one real number, got {got}")

@@ -525,7 +525,7 @@ ERRORS = [
     ),
     (
         lambda: cp.gcp(z(2, 3), 1, key=KEY, penalty=lambda factors: factors[0]),
-        "cp.gcp: penalty needs to be a scalar, got shape (2, 1)",
+        "cp.gcp: penalty needs to give one real number, got shape (2, 1), float64",
     ),
     (
         lambda: cp.gcp(

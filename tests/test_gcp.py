@@ -10,7 +10,7 @@ import optax
 import pytest
 import tensorly.datasets
 from numpy.testing import assert_allclose
-from structure import largest_array
+from structure import equations, size_of
 
 from jkr import cp
 from jkr.cp import losses
@@ -22,10 +22,10 @@ POSITIVE = cp.CPTensor(TRUTH.weights, tuple(map(jnp.abs, TRUTH.factors)))
 LOGARITHM = TRUTH._replace(weights=TRUTH.weights / 3)
 COUNTS = jax.random.poisson(jax.random.key(2), 3 * POSITIVE.full()).astype(float)
 MORE = jax.random.poisson(jax.random.key(2), jnp.exp(LOGARITHM.full())).astype(float)
-BITS, ODDS = (
-    jax.random.bernoulli(jax.random.key(3), p).astype(float)
-    for p in (jax.nn.sigmoid(TRUTH.full()), POSITIVE.full() / (1 + POSITIVE.full()))
-)
+ODDS = POSITIVE.full() / (1 + POSITIVE.full())
+ODDS = jax.random.bernoulli(jax.random.key(3), ODDS).astype(float)
+LOGIT = cp.random(jax.random.key(1), (20, 18, 16), 2)
+BITS = jax.random.bernoulli(jax.random.key(3), jax.nn.sigmoid(LOGIT.full())).astype(float)
 NOISY = TRUTH.full() + 0.3 * jax.random.normal(jax.random.key(4), SHAPE)
 
 
@@ -54,7 +54,7 @@ def named(case):
         (COUNTS, 3 * POSITIVE.full(), losses.poisson),
         (COUNTS, 0.6 * POSITIVE.full(), losses.negative_binomial(5)),
         (MORE, LOGARITHM.full(), losses.poisson_log),
-        (BITS, TRUTH.full(), losses.bernoulli_logit),
+        (BITS, LOGIT.full(), losses.bernoulli_logit),
         (ODDS, POSITIVE.full(), losses.bernoulli_odds),
         (COUNTS + 0.1, 3 * POSITIVE.full(), losses.gamma),
         (COUNTS + 0.1, 3 * POSITIVE.full(), losses.rayleigh),
@@ -78,7 +78,7 @@ def test_the_model_is_as_likely_as_the_truth(x, truth, loss):
 
 @pytest.mark.parametrize(
     "optimizer",
-    [None, optax.adam(3.0), optax.sgd(3.0, momentum=0.9)],
+    [None, optax.adam(3.0), optax.sgd(0.03, momentum=0.9)],
     ids=["lbfgs", "adam", "sgd"],
 )
 def test_the_bound_is_never_left(optimizer):
@@ -160,17 +160,18 @@ def test_missing_entries_are_not_read_and_weights_count():
 )
 def test_gaussian_options_mean_what_they_mean_in_als(options):
     init = cp.random(jax.random.key(5), SHAPE, 2)
-    exact = {"init": init, "tol": 0, "max_iters": 400}
-    ours, theirs = cp.gcp(NOISY, 2, **exact, **options), cp.als(NOISY, 2, **exact, **options)
-    assert_allclose(ours.fit, theirs.fit, atol=1e-6)
-    assert_allclose(ours.cp.full(), theirs.cp.full(), atol=1e-3)
+    x = POSITIVE.full() + NOISY - TRUTH.full()
+    theirs = cp.als(x, 2, init=init, tol=0, max_iters=500, **options)
+    ours = cp.gcp(x, 2, init=theirs.cp, max_iters=200, **options)
+    assert_allclose(ours.fit, theirs.fit, atol=1e-7)
+    assert_allclose(ours.cp.full(), theirs.cp.full(), atol=1e-4)
 
 
 def test_a_penalty_sees_factors_of_equal_size_and_counts():
     def roughness(factors):
-        return 3.0 * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
+        return 30.0 * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
 
-    result = gcp(NOISY, penalty=roughness, l2=0.1, tol=0, max_iters=300)
+    result = gcp(NOISY, penalty=roughness, l2=0.1, tol=0, max_iters=1500)
     share = result.cp.weights ** (1 / 3)
     factors = [a * share[None, :] for a in result.cp.factors]
     expected = (
@@ -276,13 +277,13 @@ def test_restarts_return_the_least_objective():
 
 @pytest.mark.parametrize("optimizer", [None, optax.adam(0.1)], ids=["lbfgs", "adam"])
 def test_stepping_is_the_same_fit(optimizer):
-    options = {"loss": losses.poisson, "optimizer": optimizer, "l2": 0.1}
-    result = gcp(COUNTS, tol=0, max_iters=6, **options)
-    state = cp.gcp_init(COUNTS, 2, key=KEY, **options)
-    state = jax.lax.fori_loop(0, 6, lambda _, s: cp.gcp_step(COUNTS, s, **options), state)
+    options = {"loss": losses.huber(1), "optimizer": optimizer}
+    result = gcp(NOISY, tol=0, max_iters=6, **options)
+    state = cp.gcp_init(NOISY, 2, key=KEY, **options)
+    state = jax.lax.fori_loop(0, 6, lambda _, s: cp.gcp_step(NOISY, s, **options), state)
     assert int(state.iteration) == 6
-    assert_allclose(state.objective, result.history[-1], rtol=1e-6)
-    assert_allclose(state.cp.full(), result.cp.full(), atol=1e-3)
+    assert_allclose(state.objective, result.history[-1], rtol=1e-8)
+    assert_allclose(state.cp.full(), result.cp.full(), atol=1e-8)
 
 
 def test_progress_and_callback_see_every_step(capsys):
@@ -341,8 +342,12 @@ def test_no_array_of_the_tensors_size_is_made(monkeypatch):
     monkeypatch.setattr(_elementwise, "_BLOCK", 500)
     x = jnp.ones((20, 30, 40))
     model = cp.random(KEY, x.shape, 2)
-    gradient = jax.value_and_grad(lambda m: cp.loss(m, x, loss=losses.poisson_log))
-    assert largest_array(gradient, model) < x.size / 8
     state = cp.gcp_init(x, 2, init=model, loss=losses.poisson_log)
-    step = lambda state: cp.gcp_step(x, state, loss=losses.poisson_log)  # noqa: E731
-    assert largest_array(step, state) < x.size / 4
+    for f, start in (
+        (jax.grad(lambda m: cp.loss(m, x, loss=losses.poisson_log)), model),
+        (lambda state: cp.gcp_step(x, state, loss=losses.poisson_log), state),
+    ):
+        eqns = list(equations(jax.make_jaxpr(f)(start).jaxpr))
+        computed = [e for e in eqns if e.primitive.name in ("dot_general", "sub", "mul", "exp")]
+        assert len(computed) > 5
+        assert max(size_of(e.outvars[0]) for e in computed) < x.size / 8

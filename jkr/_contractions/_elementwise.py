@@ -139,7 +139,7 @@ def _blocks(f, weights, factors, x, w, s, precision, gradient):
         if rows % size:
             # Rows of weight zero are not read: rows that were done, too.
             fresh = (first + jnp.arange(size) >= b * size)[:, None]
-            w_block = jnp.where(fresh, jnp.ones((), x.real.dtype) if w is None else w_block, 0)
+            w_block = jnp.where(fresh, 1 if w_block is None else w_block, 0).astype(x.real.dtype)
         model = matmul(k_block * weights[None, :], k_right, precision)
         added, D = _summed(f, model, cut(x), w_block, gradient)
         if not gradient:

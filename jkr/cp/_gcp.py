@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -123,10 +124,10 @@ def gcp(
     doi:10.1016/j.sigpro.2011.03.006; derivatives: as `als`.
     """
     name = "cp.gcp"
-    x, w, objective = _checked(
-        name, tensor, loss, penalty, entry_weights, nonnegative, fixed_modes, precision
-    )
     rank = _check.rank(name, rank)
+    x, w, objective = _checked(
+        name, tensor, rank, loss, penalty, entry_weights, nonnegative, fixed_modes, precision
+    )
     max_iters = _check.at_least(name, "max_iters", max_iters)
     restarts = _check.at_least(name, "restarts", restarts)
     kind, given, key = checked_start(name, init, key, x, rank, restarts)
@@ -186,10 +187,10 @@ def gcp_init(
         3
     """
     name = "cp.gcp_init"
-    x, w, objective = _checked(
-        name, tensor, loss, penalty, entry_weights, nonnegative, fixed_modes, None
-    )
     rank = _check.rank(name, rank)
+    x, w, objective = _checked(
+        name, tensor, rank, loss, penalty, entry_weights, nonnegative, fixed_modes, None
+    )
     kind, given, key = checked_start(name, init, key, x, rank, 1)
     _check_held(name, kind, given, objective, x.ndim)
     l2 = checked_l2(name, l2, jnp.finfo(accumulator(x.dtype)).dtype)
@@ -244,13 +245,14 @@ def gcp_step(
         True
     """
     name = "cp.gcp_step"
-    x, w, objective = _checked(
-        name, tensor, loss, penalty, entry_weights, nonnegative, fixed_modes, precision
-    )
     if not isinstance(state, GCPState):
         raise ValueError(f"{name}: state needs to be a GCPState, got {type(state).__name__}")
+    rank = state.cp.rank
+    x, w, objective = _checked(
+        name, tensor, rank, loss, penalty, entry_weights, nonnegative, fixed_modes, precision
+    )
     _check.factors(name, state.cp.factors, x.shape)
-    algorithm = GCP("given", state.cp.rank, objective, _optimizer(name, optimizer))
+    algorithm = GCP("given", rank, objective, _optimizer(name, optimizer))
     problem = Problem(x, w, state.cp, checked_l2(name, l2, state.objective.dtype))
     return _fit.step(algorithm, _fit.prepare(algorithm, problem, state), state)
 
@@ -258,6 +260,7 @@ def gcp_step(
 def _checked(
     name: str,
     tensor: ArrayLike,
+    rank: int,
     loss: losses.Loss | Callable[[Array, Array], Array],
     penalty: Penalty | None,
     entry_weights: ArrayLike | None,
@@ -269,12 +272,15 @@ def _checked(
     x, w, options = checked_arguments(
         name, tensor, entry_weights, nonnegative, fixed_modes, precision
     )
-    known = losses.checked_loss(name, loss, jnp.zeros((), accumulator(x.dtype)))
-    if known.nonnegative:
+    if isinstance(loss, losses.Loss) and loss.nonnegative:
         options = Options(tuple(range(x.ndim)), options.free, precision)
-        _check.real(name, f"the tensor of {known.name}", x)
+        _check.real(name, f"the tensor of {loss.name}", x)
+    wide = accumulator(x.dtype)
+    known = losses.checked_loss(name, loss, jnp.zeros((), wide))
     if penalty is not None:
-        _check.function(name, "penalty", penalty)
+        factors = tuple(jax.ShapeDtypeStruct((n, rank), wide) for n in x.shape)
+        added = jax.eval_shape(_check.function(name, "penalty", penalty), factors)
+        _check.one_number(name, "penalty", added)
     return x, w, Objective(known, penalty, options)
 
 

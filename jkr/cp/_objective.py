@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr import _check
 from jkr._contractions._elementwise import (
     entry_derivative,
     entry_sum,
@@ -82,7 +81,7 @@ class Objective:
         if self.penalty is None:
             return total
         added = self.penalty(merged(self._even(free), fixed, self.options))
-        return total + _check.scalar("cp.gcp", "penalty", added, total.dtype)
+        return total + jnp.asarray(added).astype(total.dtype)
 
     def _even(self, free: Factors) -> Factors:
         """The same component sizes, spread evenly over the free factors."""

@@ -22,7 +22,7 @@ from jkr.cp._metrics import factor_match_score
 from jkr.cp._model import CPTensor
 
 _CONSISTENT = 50.0  # out of 100: Bro & Kiers call less an invalid model
-_STABLE = 0.85  # Lorenzo-Seva & ten Berge call less no similarity
+_STABLE = 0.9  # Lorenzo-Seva & ten Berge call 0.85 to 0.94 fair, more the same
 
 
 class RankScan(NamedTuple):
@@ -32,7 +32,8 @@ class RankScan(NamedTuple):
         ranks: (K,), as they were given.
         fit: of each start, (K, S).
         core_consistency: of each start's model, (K, S), at most 100.
-        stability: (K,), mean factor match score between all pairs of the starts' models, in [0, 1].
+        stability: (K,), mean factor match score between all pairs of the models of the better half
+            of the starts, in [0, 1]. (The others may be local minima; those say nothing of a rank.)
         status: of each start, (K, S), as in `CPResult`.
     """
 
@@ -47,7 +48,7 @@ class RankScan(NamedTuple):
         """The largest rank that its model and its starts speak for; None where there is none.
 
         Its best model has a core consistency of 50 or more, and its starts agree, with a stability
-        of 0.85 or more. A rule of thumb: look at the whole scan (`jkr.plot.rank_scan`), and at the
+        of 0.9 or more. A rule of thumb: look at the whole scan (`jkr.plot.rank_scan`), and at the
         components.
         """
         good = (self.core_consistency[:, 0] >= _CONSISTENT) & (self.stability >= _STABLE)
@@ -81,12 +82,12 @@ def rank_scan(
     """Fit a tensor with several numbers of components, each from several random starts (`als`).
 
     The right number is where the fit has stopped to gain, core consistency is still near 100, and
-    all starts still find the same components; one more, and some or all of that is lost.
+    starts still find the same components; one more, and some or all of that is lost.
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2.
         ranks: numbers of components to try.
-        key: a `jax.random.key`.
+        key: a `jax.random.key`; the starts of rank R are those of `jax.random.fold_in(key, R)`.
         restarts: random starts of each rank, at least 2; all of one rank are fitted in one vmapped
             call.
         entry_weights: as in `als`, and so are all others.
@@ -118,11 +119,11 @@ def rank_scan(
     x, w, options = checked_arguments(name, tensor, entry_weights, nonnegative, (), None)
     counts = _check.ranks(name, ranks)
     restarts = _check.at_least(name, "restarts", restarts, 2)
-    keys = jax.random.split(_check.key(name, key), len(counts))
+    key = _check.key(name, key)
     l2 = checked_l2(name, l2, jnp.finfo(accumulator(x.dtype)).dtype)
+    static = restarts, max_iters, options.nonnegative
     found = [
-        _scanned(x, w, key, l2, tol, rank, restarts, max_iters, options.nonnegative)
-        for rank, key in zip(counts, keys, strict=True)
+        _scanned(x, w, jax.random.fold_in(key, rank), l2, tol, rank, *static) for rank in counts
     ]
     refuse_bad_data(name, jnp.stack([status for *_, status in found]))
     return RankScan(
@@ -150,6 +151,7 @@ def _scanned(x, w, key, l2, tol, rank, restarts, max_iters, nonnegative) -> tupl
 
     cp, fit, core, status = jax.vmap(fitted)(jax.random.split(key, restarts))
     order = jnp.argsort(-fit)
-    pairs = (jax.tree.map(lambda a, k=k: a[k], cp) for k in np.triu_indices(restarts, 1))
+    better = np.triu_indices(max(2, -(-restarts // 2)), 1)
+    pairs = (jax.tree.map(lambda a, k=k: a[order[k]], cp) for k in better)
     stability = jnp.mean(jax.vmap(factor_match_score)(*pairs))
     return fit[order], core[order], stability, status[order]

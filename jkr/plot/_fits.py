@@ -118,7 +118,7 @@ def rank_scan(scan: RankScan, *, title: str | None = None) -> Figure:
             middle.annotate(
                 f"{value:.0f}", (rank, 0), (0, 5), textcoords="offset points", ha="center"
             )
-    _line(bottom, ranks, stability, "stability\n(all starts)", (-0.08, 1.08), 0.85)
+    _line(bottom, ranks, stability, "stability\n(better half of starts)", (-0.08, 1.08), 0.9)
     bottom.set_xlabel("number of components")
     bottom.set_xticks(ranks)
     bottom.margins(x=0.08)
