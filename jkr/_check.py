@@ -522,6 +522,6 @@ def as_many(name: str, what: str, some: Sequence[Any], where: str, others: Seque
 def one_number(name: str, what: str, out: Any) -> None:
     """What a function to a real number is to give, as a shape and dtype."""
     shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
-    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+    if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         got = type(out).__name__ if shape is None else f"shape {shape}, {dtype}"
         raise ValueError(f"{name}: {what} needs to give one real number, got {got}")

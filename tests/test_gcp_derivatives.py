@@ -1,4 +1,7 @@
-"""Derivatives through generalised fits (R7), against central differences."""
+"""Derivatives through generalised fits (R7), against central differences.
+
+Those of second order, and batches, are in the transforms table.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +17,7 @@ TRUTH = cp.random(jax.random.key(0), SHAPE, 2)
 POSITIVE = cp.CPTensor(TRUTH.weights, tuple(map(jnp.abs, TRUTH.factors)))
 NOISY = TRUTH.full() + 0.3 * jax.random.normal(jax.random.key(7), SHAPE)
 # Not zero: there the data of a Poisson loss would leave their range.
-COUNTS = 1.0 + jax.random.poisson(jax.random.key(1), 3 * POSITIVE.full())
+COUNTS = 1 + jax.random.poisson(jax.random.key(1), 3 * POSITIVE.full()).astype(float)
 SHARES = 0.1 + 0.8 * jax.nn.sigmoid(NOISY)
 COMPLEX = cp.random(jax.random.key(0), SHAPE, 2, dtype=complex).full()
 COMPLEX = COMPLEX + 0.2 * jax.random.normal(jax.random.key(3), SHAPE, complex)
@@ -39,11 +42,10 @@ def with_frozen(x, frozen):
 
 
 CASES = {
-    "gaussian": (fit, NOISY),
     "penalty": (lambda x: fit(x, penalty=smooth, l2=0.05), NOISY),
     "poisson": (lambda x: fit(x, losses.poisson), COUNTS),
     "entry weights": (lambda w: fit(COUNTS, losses.poisson, entry_weights=w), WEIGHTS),
-    "l2": (lambda l2: fit(SHARES, losses.bernoulli_logit, l2=l2), jnp.array(0.5)),
+    "l2": (lambda l2: fit(SHARES, losses.bernoulli_logit, l2=l2), jnp.array(0.05)),
     "huber, missing": (
         lambda x: fit(jnp.where(MASK, x, jnp.nan), losses.huber(0.3), entry_weights=MASK, l2=0.05),
         NOISY,
@@ -85,23 +87,14 @@ def test_against_central_differences(case):
     assert_allclose(reverse, forward @ COTANGENT, rtol=1e-7)
 
 
-def test_second_derivatives_and_batches():
-    f = jax.jit(lambda t: fit(NOISY + t * jnp.sin(NOISY), l2=0.1 * (1 + t**2)).fit)
-    h = 1e-4
-    gradient = jax.jit(jax.grad(f))
-    difference = (gradient(0.1 + h) - gradient(0.1 - h)) / (2 * h)
-    assert_allclose(jax.jit(jax.grad(jax.grad(f)))(0.1), difference, rtol=1e-4)
-    batch = jax.jit(jax.vmap(jax.grad(f)))(jnp.array([0.0, 0.1]))
-    assert_allclose(batch, [gradient(0.0), gradient(0.1)], rtol=1e-6)
-
-
 def test_nothing_else_has_derivatives_and_none_is_nan():
     def f(x):
         result = fit(x, losses.poisson, max_iters=20)
         return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(result[:3]))
 
+    gradient = jax.jit(jax.grad(f))
     for x in (jnp.zeros(SHAPE), COUNTS.at[1].set(0)):
-        assert np.isfinite(jax.grad(f)(x)).all()
+        assert np.isfinite(gradient(x)).all()
     moved = jax.jvp(lambda x: fit(x, max_iters=20), (NOISY,), (jnp.ones(SHAPE),))[1]
     assert np.all(moved.history == 0)
     assert moved.fit != 0

@@ -99,6 +99,9 @@ def test_residuals_along_each_mode():
     seen = np.where(np.isnan(x), 0, 1)
     error = np.sqrt(np.nansum((x - truth.full()) ** 2) / np.nansum(x**2))
     assert figure.get_suptitle() == f"residuals, fit {1 - error:.3f}"
+    counts = np.exp(truth.full())
+    log = plot.residuals(truth, counts, loss=cp.losses.poisson_log)
+    assert log.get_suptitle() == "residuals, fit 1.000"
     weighted = plot.residuals(truth, np.nan_to_num(x), entry_weights=seen)
     assert weighted.get_suptitle() == figure.get_suptitle()
     assert (

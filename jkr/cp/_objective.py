@@ -24,7 +24,7 @@ from jkr._contractions._elementwise import (
 )
 from jkr._contractions._groups import all_modes
 from jkr._contractions._partial import reconstruct
-from jkr.cp._data import Options, measured
+from jkr.cp._data import Options, measured, observed
 from jkr.cp._equations import attached, held, merged, moving, preconditioners, relative_gradient
 from jkr.cp._fit import Problem
 from jkr.cp._implicit import Equations, Factors, Linear, balanced, normal_form
@@ -162,11 +162,9 @@ class Objective:
         def distance(m: Array, x: Array) -> Array:
             return squared_distance(self.loss.expected(m) / unit, x / unit)
 
-        def norm(m: Array, x: Array) -> Array:
-            return squared_distance(x / unit, jnp.zeros_like(x))
-
-        parts = (entry_loss(f, cp, x, w, self.options.precision) for f in (distance, norm))
-        squared, whole = parts
+        squared = entry_loss(distance, cp, x, w, self.options.precision)
+        seen = squared_distance(observed(x, w) / unit, jnp.zeros_like(x))
+        whole = jnp.sum(seen if w is None else w * seen)
         return squared / jnp.where(whole > 0, whole, 1)
 
     def differentiable(self, problem: Problem, result: CPResult) -> CPResult:

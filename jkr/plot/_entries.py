@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
 from jkr import _check
-from jkr.cp import CPTensor
+from jkr.cp import CPTensor, losses
 from jkr.plot._style import DARK, MANY, Labels, described, draw, label_axis, plain
 
 
@@ -85,6 +85,7 @@ def residuals(
     cp: CPTensor,
     tensor: ArrayLike,
     *,
+    loss: losses.Loss = losses.gaussian,
     entry_weights: ArrayLike | None = None,
     modes: Sequence[str] | None = None,
     labels: Labels | None = None,
@@ -97,9 +98,9 @@ def residuals(
     absolute values are drawn.
 
     Args:
-        cp: the model (for a loss of another mean than the model itself, that mean's own CP model
-            does not exist, and the picture is of the model as it stands).
+        cp: the model.
         tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing.
+        loss: that it was fitted with; M is the data that it expects of the model.
         entry_weights: zero where an entry is missing; where NaN stands, if not given. Other weights
             do not count.
         modes: the name of each mode; "mode 0", … if not given.
@@ -124,7 +125,7 @@ def residuals(
     _check.same_shape(name, cp.shape, x.shape)
     seen = _seen(name, x, entry_weights)
     modes, labels = described(name, x.shape, modes, labels)
-    data, model = np.asarray(x), np.asarray(cp.full())
+    data, model = np.asarray(x), np.asarray(loss.expected(cp.full()))
     left = np.where(seen, np.abs(data - model), 0) ** 2
     whole = np.sum(np.where(seen, np.abs(data), 0) ** 2)
     unit = np.sqrt(whole / max(seen.sum(), 1)) or 1.0
