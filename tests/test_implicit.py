@@ -1,5 +1,7 @@
 """Derivatives through a fit (R7), against central differences and against what must hold."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +51,10 @@ def fit(x, rank=2, **options):
     return cp.als(x, rank, **({"key": jax.random.key(1)} | TIGHT | options))
 
 
+def fit3(x):
+    return fit(x, 3)
+
+
 def fit_with_frozen(x, frozen):
     first, _, last = START.factors
     init = START._replace(factors=(first, frozen, last))
@@ -58,9 +64,9 @@ def fit_with_frozen(x, frozen):
 CASES = {
     # what is fitted, as a function of what moves, and where it moves from
     "exact, rank 2": (fit, tensor(2, 0)),
-    "exact, rank 3": (lambda x: fit(x, 3), tensor(3, 0)),
+    "exact, rank 3": (fit3, tensor(3, 0)),
     "noisy, rank 2": (fit, NOISY),
-    "noisy, rank 3": (lambda x: fit(x, 3), tensor(3, 0.1, seed=3)),
+    "noisy, rank 3": (fit3, tensor(3, 0.1, seed=3)),
     "rank 1": (lambda x: fit(x, 1), NOISY),
     "too many components, l2": (lambda x: fit(x, 4, l2=0.5, max_iters=6000), NOISY),
     "l2": (lambda l2: fit(NOISY, l2=l2), jnp.array(0.7)),
@@ -81,27 +87,29 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_against_central_differences(case):
-    fitted, at = CASES[case]
-    scale = 1e20 if case == "tiny data" else 1.0
+@partial(jax.jit, static_argnums=(0, 1))
+def value_and_derivatives(fitted, scale, at, direction):
+    """The value, its derivative along the direction forward, and from the cotangent in reverse."""
 
     def f(z):
         result = fitted(z)
         return gauge_free(result._replace(cp=result.cp._replace(weights=scale * result.cp.weights)))
 
-    direction = jax.random.normal(jax.random.key(5), at.shape, at.dtype)
-    f, h = jax.jit(f), 1e-5
-    differences = (f(at + h * direction) - f(at - h * direction)) / (2 * h)
+    value, push = jax.linearize(f, at)
+    (gradient,) = jax.linear_transpose(push, at)(COTANGENT)
+    return value, push(direction), jnp.sum(gradient * direction).real
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_against_central_differences(case):
+    fitted, at = CASES[case]
+    program = partial(value_and_derivatives, fitted, 1e20 if case == "tiny data" else 1.0)
+    direction, h = jax.random.normal(jax.random.key(5), at.shape, at.dtype), 1e-5
+    ahead, behind = (np.asarray(program(at + s * h * direction, direction)[0]) for s in (1, -1))
+    differences = (ahead - behind) / (2 * h)
     if "exact" in case:  # the fit is at its kink, 1
-        differences = differences.at[1].set(0)
-
-    @jax.jit
-    def derivatives(at, direction):
-        forward = jax.jvp(f, (at,), (direction,))[1]
-        return forward, jnp.sum(jax.grad(lambda z: f(z) @ COTANGENT)(at) * direction).real
-
-    forward, reverse = derivatives(at, direction)
+        differences[1] = 0
+    _, forward, reverse = program(at, direction)
     assert_allclose(forward, differences, rtol=1e-3, atol=1e-6)
     assert_allclose(reverse, forward @ COTANGENT, rtol=1e-7)
 
@@ -170,9 +178,16 @@ def test_rows_with_nothing_observed_do_not_move():
     w = WEIGHTS.at[1].set(0)
     f = lambda x: jnp.sum(jnp.sin(fit(x, entry_weights=w).cp.full()[0]))  # noqa: E731
     direction, h = jax.random.normal(KEY, SHAPE), 1e-5
-    forward, reverse = jax.jvp(f, (NOISY,), (direction,))[1], jax.grad(f)(NOISY)
+
+    @jax.jit
+    def value_and_both(x):
+        value, push = jax.linearize(f, x)
+        return value, push(direction), jax.linear_transpose(push, x)(1.0)[0]
+
+    _, forward, reverse = value_and_both(NOISY)
     assert_allclose(jnp.sum(reverse * direction), forward, rtol=1e-8)
-    difference = (f(NOISY + h * direction) - f(NOISY - h * direction)) / (2 * h)
+    ahead, behind = (value_and_both(NOISY + s * h * direction)[0] for s in (1, -1))
+    difference = (ahead - behind) / (2 * h)
     assert_allclose(forward, difference, rtol=1e-4)
 
 
@@ -185,7 +200,7 @@ def test_cotangents_of_any_size(size):
 
 
 def test_a_cotangent_that_is_nan_stays_so():
-    back = jax.vjp(lambda x: fit(x, max_iters=50).cp.weights, NOISY)[1]
+    back = jax.vjp(lambda x: fit(x).cp.weights, NOISY)[1]
     assert np.isnan(back(jnp.array([jnp.nan, 1.0]))[0]).all()
 
 
@@ -221,11 +236,10 @@ def test_hessian_of_two_parameters():
         return jnp.sum(jnp.sin(result.cp.full())) + result.fit
 
     t, h = jnp.array([0.1, 0.2]), 1e-4
-    gradient = jax.jit(jax.grad(f))
-    differences = jnp.stack(
-        [(gradient(t + h * e) - gradient(t - h * e)) / (2 * h) for e in jnp.eye(2)]
-    )
-    assert_allclose(jax.jit(jax.hessian(f))(t), differences, rtol=1e-4)
+    hessian_and_gradient = jax.jit(jax.jacfwd(lambda t: (jax.grad(f)(t),) * 2, has_aux=True))
+    gradient = lambda t: np.asarray(hessian_and_gradient(t)[1])  # noqa: E731
+    differences = [(gradient(t + h * e) - gradient(t - h * e)) / (2 * h) for e in np.eye(2)]
+    assert_allclose(hessian_and_gradient(t)[0], differences, rtol=1e-4)
 
 
 def test_memory_does_not_grow_with_sweeps():
@@ -247,6 +261,17 @@ def test_half_precision_has_derivatives():
     assert_allclose(gradient.astype(x.dtype), exact, atol=0.02 * float(jnp.abs(exact).max()))
 
 
+def energy(model):
+    return (
+        jnp.sum(jnp.sin(jnp.abs(model.full())))
+        + jnp.sum(jnp.abs(model.weights) ** 1.5)
+        + jnp.sum(jnp.abs(model.factors[0]) ** 3)
+    )
+
+
+gradient_of_energy = jax.jit(jax.grad(energy))
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -264,27 +289,20 @@ def test_pullback_is_the_gradient_and_tells_its_residual(options, dtype):
         pytest.skip("nonnegative factors are real")
     x = tensor(2, 0.2, dtype)
     w, l2 = options.get("entry_weights"), options.get("l2", 0.0)
-    energy = lambda model: (  # noqa: E731
-        jnp.sum(jnp.sin(jnp.abs(model.full())))
-        + jnp.sum(jnp.abs(model.weights) ** 1.5)
-        + jnp.sum(jnp.abs(model.factors[0]) ** 3)
-    )
     rest = {k: v for k, v in options.items() if k not in ("entry_weights", "l2", "init")}
 
     def f(x, w, l2, a):
         init = options.get("init", START)
         first, _, last = init.factors
         init = jax.tree.map(lambda z: z.astype(dtype), init._replace(factors=(first, a, last)))
-        return cp.als(x, 2, init=init, entry_weights=w, l2=l2, **rest, **TIGHT)
+        result = cp.als(x, 2, init=init, entry_weights=w, l2=l2, **rest, **TIGHT)
+        return energy(result.cp), result
 
     arguments = x, w, jnp.asarray(l2), START.factors[1].astype(dtype)
-    result = jax.jit(f)(*arguments)
     over = (0, 1, 2, 3) if w is WEIGHTS else (0, 2, 3)
-    cotangents = jax.jit(jax.grad(lambda *z: energy(f(*z).cp), over))(*arguments)
+    cotangents, result = jax.jit(jax.grad(f, over, has_aux=True))(*arguments)
     gradient = dict(zip(over, cotangents, strict=True))
-    back = cp.pullback(
-        result, x, jax.jit(jax.grad(energy))(result.cp), entry_weights=w, l2=l2, **rest
-    )
+    back = cp.pullback(result, x, gradient_of_energy(result.cp), entry_weights=w, l2=l2, **rest)
     assert back.residual < 1e-8
     tight = {"rtol": 1e-6, "atol": 1e-9}
     assert_allclose(back.tensor, gradient[0], **tight)
@@ -334,7 +352,8 @@ def test_stationarity_of_every_kind_of_fit():
         fit(jnp.zeros(SHAPE), max_iters=3),
     ):
         assert result.stationarity < 1e-9
-    early = fit(jnp.abs(NOISY), 3, nonnegative=True, max_iters=3)
+    early = fit(jnp.abs(NOISY), 3, nonnegative=True, max_iters=6000, tol=0.1)
+    assert int(early.iterations) < 10
     assert early.stationarity > 1e-3
 
 
@@ -370,14 +389,16 @@ def test_a_model_with_a_fit_inside_learns():
 
     @jax.jit
     def step(gains, state):
-        gradient = jax.grad(lambda g: -separation(g))(gains)
+        loss, gradient = jax.value_and_grad(lambda g: -separation(g))(gains)
         updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(gains, updates), state
+        return optax.apply_updates(gains, updates), state, -loss
 
     gains = jnp.zeros(4)
     state = optimizer.init(gains)
-    assert separation(gains) < 0.5
+    separations = []  # before each step
     with jax.numpy_dtype_promotion("standard"):  # for optax
-        for _ in range(60):
-            gains, state = step(gains, state)
-    assert separation(gains) > 0.95
+        for _ in range(61):
+            gains, state, at = step(gains, state)
+            separations.append(float(at))
+    assert separations[0] < 0.5
+    assert separations[60] > 0.95

@@ -1,5 +1,6 @@
 """Products against dumb oracles: values, batches, empty shapes, one matrix alone, dtypes."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
@@ -86,6 +87,7 @@ def test_partitioned_products(name, rows, columns):
     rng = np.random.default_rng(len(rows))
     a, b = (whole_numbers(rng, sum(p[0]), sum(p[1])) for p in (pa, pb))
     product, oracle = PARTITIONED[name]
+    product = jax.jit(product, static_argnums=(2, 3))  # quicker than to compile every operation
     assert_array_equal(product(a, b, pa, pb), oracle(a, b, pa, pb))
 
 
@@ -182,8 +184,6 @@ def test_unfold_and_fold(mode, rng):
 
 
 def test_mixed_dtypes_promote_as_jax_promotes():
-    import jax
-
     with jax.numpy_dtype_promotion("standard"):
         assert (
             jkr.khatri_rao(np.ones((1, 1), "int32"), np.ones((1, 1), "float32")).dtype == "float32"

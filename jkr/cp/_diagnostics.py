@@ -1,5 +1,6 @@
 """Reasons to trust a CP model, or not: core consistency, and components that oppose each other."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -50,12 +51,19 @@ def core_consistency(
     weights, factors = checked(name, cp)
     x = _check.data(name, tensor)
     _check.same_shape(name, tuple(a.shape[0] for a in factors), x.shape)
-    weights, x, *factors = _check.promoted(weights, x, *factors)
+    w = None
+    if entry_weights is not None:
+        w = _check.entry_weights(name, entry_weights, x.shape)
+    return _core_consistency(CPTensor(weights, factors), x, w)
+
+
+@jax.jit
+def _core_consistency(model: CPTensor, x: Array, w: Array | None) -> Array:
+    weights, x, *factors = _check.promoted(model.weights, x, *model.factors)
     dtype, wide = x.real.dtype, accumulator(x.dtype)
     weights, x, *factors = (a.astype(wide) for a in (weights, x, *factors))
-    if entry_weights is not None:
-        w = _check.entry_weights(name, entry_weights, x.shape).astype(x.real.dtype)
-        x = jnp.where(w == 0, dense(CPTensor(weights, tuple(factors))), x)
+    if w is not None:
+        x = jnp.where(w.astype(x.real.dtype) == 0, dense(CPTensor(weights, tuple(factors))), x)
     weights, factors = CPTensor(weights, tuple(factors)).normalize()
     size = jnp.abs(weights)
     share = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** (1 / x.ndim), 0).astype(wide)

@@ -70,8 +70,12 @@ def condition(cp: CPTensor | CPResult) -> Condition:
     Source: Breiding & Vannieuwenhoven, SIAM J. Matrix Anal. Appl. 39 (2018) 287–309,
     doi:10.1137/17M1142880; law I10ᴴ.
     """
-    name = "cp.condition"
-    units = _unit_model(name, cp).factors
+    return _condition(_model("cp.condition", cp))
+
+
+@jax.jit
+def _condition(model: CPTensor) -> Condition:
+    units = _unit_model(model).factors
     order, rank = len(units), units[0].shape[1]
     small, _ = _compressed(units)
     inside = jnp.linalg.eigvalsh(_tangent_gram(small, None))[: -(order - 1) * rank]
@@ -126,13 +130,20 @@ def standard_errors(
     doi:10.1109/78.942635 (the bound); law I10ᴴ.
     """
     name = "cp.standard_errors"
-    weights, units = _unit_model(name, result)
+    model = _model(name, result)
     x = _check.data(name, tensor)
-    _check.same_shape(name, tuple(a.shape[0] for a in units), x.shape)
-    weights, x, *units = _check.promoted(weights, x.astype(accumulator(x.dtype)), *units)
+    _check.same_shape(name, model.shape, x.shape)
     w = None
     if entry_weights is not None:
-        w = _check.entry_weights(name, entry_weights, x.shape).astype(x.real.dtype)
+        w = _check.entry_weights(name, entry_weights, x.shape)
+    return _standard_errors(model, x, w)
+
+
+@jax.jit
+def _standard_errors(model: CPTensor, x: Array, w: Array | None) -> CPTensor:
+    weights, units = _unit_model(model)
+    weights, x, *units = _check.promoted(weights, x.astype(accumulator(x.dtype)), *units)
+    w = None if w is None else w.astype(x.real.dtype)
     scale, *_ = measured(x, w)
     w = None if w is None else unit_weights(w)
     if w is None:
@@ -167,12 +178,17 @@ def standard_errors(
     )
 
 
-def _unit_model(name: str, cp: CPTensor | CPResult) -> CPTensor:
-    """Unit columns and their weights, in the accumulator's dtype."""
+def _model(name: str, cp: CPTensor | CPResult) -> CPTensor:
+    """The model, checked."""
     weights, factors = checked(name, cp.cp if isinstance(cp, CPResult) else cp)
     _check.several_modes(name, tuple(a.shape[0] for a in factors))
-    wide = accumulator(weights.dtype)
-    return CPTensor(weights.astype(wide), tuple(a.astype(wide) for a in factors)).normalize()
+    return CPTensor(weights, factors)
+
+
+def _unit_model(model: CPTensor) -> CPTensor:
+    """Unit columns and their weights, in the accumulator's dtype."""
+    wide = accumulator(model.weights.dtype)
+    return jax.tree.map(lambda a: a.astype(wide), model).normalize()
 
 
 def _compressed(units: Factors) -> tuple[Factors, Factors]:
