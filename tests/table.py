@@ -77,12 +77,14 @@ def descending(x, a, b):
 
 
 def sgd_step_reference(x, a, b):
-    """A step down the gradient of ½‖x − a bᵀ‖²/12, from columns of equal norm."""
+    """A step down the gradient of ½‖x − a bᵀ‖², in the units of a start with equal norms."""
     norms = [jnp.sqrt(jnp.sum(jnp.abs(z) ** 2)) for z in (a, b)]
     share = jnp.sqrt(norms[0] * norms[1])
     a, b = (z * (share / n).astype(z.dtype) for z, n in zip((a, b), norms, strict=True))
     residual = a @ b.T - x
-    step = 0.1 / x.size
+    parts = [part for z in (a, b) for part in ((z.real, z.imag) if jnp.iscomplexobj(z) else (z,))]
+    size = sum(jnp.sum(part**2) for part in parts) / sum(part.size for part in parts)
+    step = (0.1 * size / (jnp.sum(jnp.abs(residual) ** 2) / 2)).astype(x.dtype)
     return (a - step * residual @ b.conj()) @ (b - step * residual.T @ a.conj()).T
 
 

@@ -4,9 +4,9 @@ The optimiser sees real arrays, one a free mode: the factor itself; of a complex
 imaginary part; of a nonnegative factor its square root, A = B∘B, so that no bound is ever left,
 not even inside a line search, whatever the optimiser (squared variables: Royer, Thirion-Moreau &
 Comon 2011; they took conjugate gradients). Of those roots the objective is smooth, and an entry
-whose bound holds it has a curvature there, so that L-BFGS sees it settle. What it minimises is the
-objective divided by the number of observed entries, so that learning rates do not depend on that.
-Value and gradient come from one pass over the tensor (R5).
+whose bound holds it has a curvature there, so that L-BFGS sees it settle. Arrays and objective are
+in units of the start's, so that neither the scale of the data nor their number matters to learning
+rates and line searches. Value and gradient come from one pass over the tensor (R5).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._norms import square_root
+from jkr._contractions._norms import column_norms, square_root
 from jkr._contractions._precise import gram
 from jkr._contractions._solve import is_singular
 from jkr._products._hadamard import hadamard
@@ -32,7 +32,7 @@ from jkr.cp._start import begun
 if TYPE_CHECKING:
     import optax
 
-_SIZES = 8  # of a start, each a quarter of the one before
+_SIZES = 10  # of a start, each an eighth of the one before
 _ZERO = 1e-6  # of the largest entry: a zero that is to move, where it is squared
 
 
@@ -45,9 +45,11 @@ class GCPState(NamedTuple):
         objective: Σ W∘f(M, T) and the penalties; NaN where something was not finite.
         change: |Δobjective| of the last step over the larger |objective| of the two.
         iteration: steps done.
-        parameters: what the optimiser sees, one entry a free mode.
-        slope: gradient of the objective for each observed entry with respect to them.
+        parameters: what the optimiser sees, one entry a free mode, in units of `size`.
+        slope: gradient of the objective, in units of `reference`, with respect to them.
         optimizer: the optimiser's own state.
+        size: root mean square of the parameters at the start.
+        reference: Σ W∘|f(M, T)| at the start.
     """
 
     cp: CPTensor
@@ -57,6 +59,8 @@ class GCPState(NamedTuple):
     parameters: Any
     slope: Any
     optimizer: Any
+    size: Array
+    reference: Array
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,11 @@ class GCP:
         known = self.objective.known(problem)
         units = parted(cp.factors, options)[0]
         weights = cp.weights if given is not None else self._sized(cp.weights, units, known)
-        parameters = self._parameters(balanced(weights, units))
-        value, slope = jax.value_and_grad(self._mean)(parameters, known)
-        objective = jnp.where(status == 0, value * _count(known), jnp.nan)
+        free = balanced(weights, units)
+        parameters, size = _in_units(self._parameters(free))
+        reference = self.objective.magnitude(free, known)
+        value, slope = jax.value_and_grad(self._relative)(parameters, known, size, reference)
+        objective = jnp.where(status == 0, value * reference, jnp.nan)
         start = GCPState(
             cp._replace(weights=weights),
             objective,
@@ -99,6 +105,8 @@ class GCP:
             parameters,
             slope,
             self.optimizer.init(parameters),
+            size,
+            reference,
         )
         return start, status
 
@@ -114,10 +122,10 @@ class GCP:
         """One step of the optimiser, taken if it leads to something finite."""
         import optax  # here, because it costs import time
 
-        count, old = _count(data), inner
+        old, size, reference = inner, inner.size, inner.reference
 
-        def mean(parameters: Any) -> Array:
-            return self._mean(_cast(parameters, old.parameters), data)
+        def relative(parameters: Any) -> Array:
+            return self._relative(_cast(parameters, old.parameters), data, size, reference)
 
         # Optimisers promote dtypes and ranks, which a user may have forbidden, and may return
         # another precision than they were given.
@@ -126,18 +134,18 @@ class GCP:
                 old.slope,
                 old.optimizer,
                 old.parameters,
-                value=old.objective / count,
+                value=old.objective / reference,
                 grad=old.slope,
-                value_fn=mean,
+                value_fn=relative,
             )
             parameters = _cast(optax.apply_updates(old.parameters, updates), old.parameters)
-            value, slope = _stored(optimizer) or jax.value_and_grad(mean)(parameters)
+            value, slope = _stored(optimizer) or jax.value_and_grad(relative)(parameters)
         slope, optimizer = _cast(slope, old.slope), _cast(optimizer, old.optimizer)
-        objective = value.astype(count.dtype) * count
+        objective = value.astype(reference.dtype) * reference
         finite = jnp.isfinite(objective)
         larger = jnp.maximum(jnp.abs(objective), jnp.abs(old.objective))
         change = jnp.abs(objective - old.objective) / jnp.where(larger > 0, larger, 1)
-        free = self._free(parameters)
+        free = self._free(parameters, size)
         weights, units = normal_form(free, parted(old.cp.factors, self.objective.options)[0])
         cp = CPTensor(weights, merged(units, data.fixed, self.objective.options))
         new = cp, parameters, slope, optimizer
@@ -147,7 +155,7 @@ class GCP:
         )
         objective, change = (jnp.where(finite, a, jnp.nan) for a in (objective, change))
         done = old.iteration + 1
-        return GCPState(cp, objective, change, done, parameters, slope, optimizer)
+        return GCPState(cp, objective, change, done, parameters, slope, optimizer, size, reference)
 
     def leave(self, inner: GCPState, state: GCPState) -> GCPState:
         """The state itself."""
@@ -187,9 +195,9 @@ class GCP:
         """R7."""
         return self.objective.differentiable(problem, result)
 
-    def _mean(self, parameters: Any, known: Known) -> Array:
-        """The objective for each observed entry."""
-        return self.objective.value(self._free(parameters), known) / _count(known)
+    def _relative(self, parameters: Any, known: Known, size: Array, reference: Array) -> Array:
+        """The objective in units of the reference."""
+        return self.objective.value(self._free(parameters, size), known) / reference
 
     def _sized(self, weights: Array, units: Factors, known: Known) -> Array:
         """The weights of a start, as large as the objective bears.
@@ -198,7 +206,7 @@ class GCP:
         that is too small is near to where all gradients vanish; so it is the largest size at which
         the objective is not much above the least of all.
         """
-        sizes = 4.0 ** -jnp.arange(_SIZES).astype(known.x.real.dtype)
+        sizes = 8.0 ** -jnp.arange(_SIZES).astype(known.x.real.dtype)
         values = lax.map(
             lambda s: self.objective.value(
                 balanced(weights * s.astype(weights.dtype), units), known
@@ -217,8 +225,9 @@ class GCP:
             for n, a in zip(self.objective.options.free, free, strict=True)
         )
 
-    def _free(self, parameters: Any) -> Factors:
+    def _free(self, parameters: Any, size: Array) -> Factors:
         """The free factors."""
+        parameters = jax.tree.map(lambda p: size * p, parameters)
         return tuple(
             p * p if n in self.objective.options.nonnegative else _together(p)
             for n, p in zip(self.objective.options.free, parameters, strict=True)
@@ -229,11 +238,12 @@ class GCP:
         return jnp.sqrt(jnp.maximum(a, _ZERO * jnp.max(a)))
 
 
-def _count(known: Known) -> Array:
-    """The number of observed entries, at least 1."""
-    x, w, *_ = known
-    count = jnp.asarray(x.size) if w is None else jnp.maximum(jnp.sum(w != 0), 1)
-    return count.astype(x.real.dtype)
+def _in_units(parameters: Any) -> tuple[Any, Array]:
+    """Parameters in units of their root mean square, and that."""
+    entries = jnp.concatenate([p.ravel() for p in jax.tree.leaves(parameters)])
+    size = column_norms(entries[:, None])[0] / entries.size**0.5
+    size = jnp.where(size > 0, size, 1)
+    return jax.tree.map(lambda p: p / size, parameters), size
 
 
 def _stored(optimizer: Any) -> tuple[Array, Any] | None:

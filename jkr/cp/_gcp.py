@@ -61,8 +61,8 @@ def gcp(
     of static options (make a loss, penalty or optimiser of your own once, and pass the same one
     again). Value and gradient come from one pass over the tensor, in blocks: the model never
     exists as a whole. float16 and bfloat16 data are fitted in float32, and only the model is
-    rounded back. Unlike in `als`, the data are taken as they are, so squares of them have to be in
-    the range of their dtype.
+    rounded back. Unlike in `als`, the loss is taken of the data as they are, so it has to be in the
+    range of their dtype (in float32, squares of 1e-20 or 1e20 are not; the status tells).
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2, finite where it is observed, and in the range that the loss
@@ -73,7 +73,8 @@ def gcp(
         loss: one of `cp.losses`, or any elementwise f(model, data) with real values; for a complex
             tensor, of complex arguments. What else it depends on are constants.
         optimizer: any optax optimiser, line searches included; `optax.lbfgs()`, if not given. It
-            minimises the objective divided by the number of observed entries.
+            sees parameters and an objective of the size of one at the start, so that learning rates
+            do not depend on the scale of the data.
         entry_weights: as in `als`.
         nonnegative: whether factors are kept nonnegative, or for which modes. All are, where the
             loss needs a nonnegative model; the optimiser then sees their square roots.

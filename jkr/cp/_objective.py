@@ -83,6 +83,14 @@ class Objective:
         added = self.penalty(merged(self._even(free), fixed, self.options))
         return total + jnp.asarray(added).astype(total.dtype)
 
+    def magnitude(self, free: Factors, known: Known) -> Array:
+        """Σ W∘|f(M, T)|, 1 where that is zero or not finite."""
+        x, w, _, fixed = known
+        factors = merged(free, fixed, self.options)
+        ones = jnp.ones(factors[0].shape[1], x.dtype)
+        total = entry_sum(lambda m, x: jnp.abs(self.loss.function(m, x)), ones, factors, x, w)
+        return jnp.where(jnp.isfinite(total) & (total > 0), total, 1)
+
     def _even(self, free: Factors) -> Factors:
         """The same component sizes, spread evenly over the free factors."""
         weights, units = normal_form(free, lax.stop_gradient(free))
