@@ -217,6 +217,13 @@ def test_a_step_that_is_not_finite_is_not_taken():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.cp))
 
 
+def test_any_scale_fits_as_well():
+    x = NOISY.astype("float32")
+    at_one = gcp(x).fit
+    for scale in (1e-15, 1e15):
+        assert_allclose(gcp(x * scale).fit, at_one, atol=1e-4)
+
+
 def test_losses_that_underflow_are_flagged():
     result = gcp((1e-30 * NOISY).astype("float32"))
     assert int(result.status) == 5
