@@ -169,7 +169,7 @@ def test_gaussian_options_mean_what_they_mean_in_als(options):
 
 def test_a_penalty_sees_factors_of_equal_size_and_counts():
     def roughness(factors):
-        return 30.0 * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
+        return 10.0 * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
 
     result = gcp(NOISY, penalty=roughness, l2=0.1, tol=0, max_iters=1500)
     share = result.cp.weights ** (1 / 3)
