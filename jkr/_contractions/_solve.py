@@ -11,6 +11,9 @@ iterative refinement, x += FᴴF(b − G x), brings the residual down to roundin
 with an explicit inverse may leave a factor √cond(G).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -42,13 +45,21 @@ def psd_solve(G: Array, b: Array, *, minimum_norm: bool = True) -> Array:
     if G.shape[0] == 0:
         return b
     F = inverse_root(lax.stop_gradient(G), minimum_norm=minimum_norm)
+    return implicit_solve(G, b, partial(_normal, F))
+
+
+def implicit_solve(G: Array, b: Array, inverse: Callable[[Array], Array]) -> Array:
+    """Solution of G x = b, G Hermitian, by v to G⁺v, refined once, whose derivative is not taken.
+
+    Derivatives (R3) are those of the equation, one more solve each: `lax.custom_linear_solve`.
+    """
 
     def multiply(v: Array) -> Array:
         return matmul(G, v)
 
     def solve(multiply, v: Array) -> Array:
-        x = _normal(F, v)
-        return x + _normal(F, v - multiply(x))
+        x = inverse(v)
+        return x + inverse(v - multiply(x))
 
     def transpose_solve(multiply, v: Array) -> Array:
         # Gᵀ = conj(G), so Gᵀx = v is G conj(x) = conj(v).
