@@ -547,6 +547,16 @@ def promoted(*arrays: Array) -> list[Array]:
     return [a.astype(dtype) for a in arrays]
 
 
+def with_weights(w: Array, arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
+    """Real weights, and arrays that may be complex, in one precision, whatever the setting."""
+    arrays = promoted(*arrays)
+    real = jnp.promote_types(w.dtype, arrays[0].real.dtype)
+    dtype = real
+    if jnp.iscomplexobj(arrays[0]):
+        dtype = jnp.complex128 if real == jnp.float64 else jnp.complex64
+    return w.astype(real), [a.astype(dtype) for a in arrays]
+
+
 def is_zero(tangent: Any) -> bool:
     """Whether a tangent is known to be zero, in a rule with `symbolic_zeros`."""
     return isinstance(tangent, SymbolicZero)

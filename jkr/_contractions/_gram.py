@@ -118,12 +118,8 @@ def weighted_gram(
     arrays, rank = _check.factors("weighted_gram", factors, w.shape)
     n = _check.mode("weighted_gram", mode, w.ndim)
     w = _check.inexact("weighted_gram", _check.real("weighted_gram", "entry_weights", w))
-    arrays = _check.promoted(*(_check.inexact("weighted_gram", a) for a in arrays))
-    # Real weights and complex factors belong together, whatever the promotion setting.
-    dtype = jnp.promote_types(w.dtype, arrays[0].real.dtype)
-    if jnp.iscomplexobj(arrays[0]):
-        dtype = jnp.complex128 if dtype == jnp.float64 else jnp.complex64
-    w, *arrays = (a.astype(dtype) for a in (w, *arrays))
+    w, arrays = _check.with_weights(w, [_check.inexact("weighted_gram", a) for a in arrays])
+    w = w.astype(arrays[0].dtype)
     upper = mttkrp(w, [pair_columns(a) for a in arrays], n, precision=precision)
     return square(upper, rank)
 

@@ -18,11 +18,14 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._gram import pair_columns, square
 from jkr._contractions._kronecker import kronecker_matmul
+from jkr._contractions._partial import Precision
 from jkr._contractions._precise import accumulator, gram
 from jkr._products._pairing import paired
 
 
-def fitted(bases: Sequence[ArrayLike], coefficients: ArrayLike) -> Array:
+def fitted(
+    bases: Sequence[ArrayLike], coefficients: ArrayLike, *, precision: Precision = None
+) -> Array:
     """Linear function of the coefficients, X θ with X = B_1 ⊗ ⋯ ⊗ B_d, as an array.
 
     M[i_1, …, i_d] = Σ_j Θ[j_1, …, j_d] ∏ₙ Bₙ[i_n, j_n].
@@ -30,6 +33,7 @@ def fitted(bases: Sequence[ArrayLike], coefficients: ArrayLike) -> Array:
     Args:
         bases: matrices (Iₙ, Jₙ), one a mode, a sequence.
         coefficients: Θ (J_1, …, J_d).
+        precision: of the matrix products, as in `jax.lax.dot_general`.
 
     Returns:
         Array (I_1, …, I_d), of the operands' (promoted) dtype; integers become the default float.
@@ -53,11 +57,15 @@ def fitted(bases: Sequence[ArrayLike], coefficients: ArrayLike) -> Array:
     arrays, rows, columns = _check.bases(name, bases)
     x = _check.array_of(name, "coefficients", _check.inexact(name, coefficients), columns)
     x, *arrays = _check.promoted(x, *arrays)
-    return kronecker_matmul(arrays, x.reshape(-1)).reshape(rows)
+    return kronecker_matmul(arrays, x.reshape(-1), precision).reshape(rows)
 
 
 def cross_product(
-    bases: Sequence[ArrayLike], y: ArrayLike, entry_weights: ArrayLike | None = None
+    bases: Sequence[ArrayLike],
+    y: ArrayLike,
+    *,
+    entry_weights: ArrayLike | None = None,
+    precision: Precision = None,
 ) -> Array:
     """Cross product of the basis with data, XᴴWy with X = B_1 ⊗ ⋯ ⊗ B_d, as an array.
 
@@ -68,6 +76,7 @@ def cross_product(
         y: array (I_1, …, I_d).
         entry_weights: real weights W of the cells, of the shape of y; what lies under a zero, NaN
             included, is never read. None: all 1.
+        precision: of the matrix products, as in `jax.lax.dot_general`.
 
     Returns:
         Array (J_1, …, J_d), of the operands' (promoted) dtype; integers become the default float.
@@ -94,10 +103,12 @@ def cross_product(
     if entry_weights is not None:
         w = _check.entry_weights(name, entry_weights, rows)
         y = weighed(y, w)
-    return projected(arrays, y)
+    return projected(arrays, y, precision)
 
 
-def weighted_gram(bases: Sequence[ArrayLike], entry_weights: ArrayLike) -> Array:
+def weighted_gram(
+    bases: Sequence[ArrayLike], entry_weights: ArrayLike, *, precision: Precision = None
+) -> Array:
     """Weighted Gram XᴴWX of X = B_1 ⊗ ⋯ ⊗ B_d, from the row tensors Bₙ • Bₙ (I30).
 
     G[r, s] = Σ_i W[i] ∏ₙ conj(Bₙ[i_n, r_n]) Bₙ[i_n, s_n], r = (r_1, …, r_d) in C order.
@@ -105,6 +116,7 @@ def weighted_gram(bases: Sequence[ArrayLike], entry_weights: ArrayLike) -> Array
     Args:
         bases: matrices (Iₙ, Jₙ), one a mode, a sequence.
         entry_weights: real weights W (I_1, …, I_d); booleans count as 0 and 1.
+        precision: of the matrix products, as in `jax.lax.dot_general`.
 
     Returns:
         Array (∏ Jₙ, ∏ Jₙ), Hermitian, of the operands' (promoted) dtype; float16 and bfloat16 are
@@ -129,11 +141,8 @@ def weighted_gram(bases: Sequence[ArrayLike], entry_weights: ArrayLike) -> Array
     name = "glam.weighted_gram"
     arrays, rows, _ = _check.bases(name, bases)
     w = _check.inexact(name, _check.entry_weights(name, entry_weights, rows))
-    arrays = _check.promoted(*arrays)
-    # Real weights and complex bases belong together, whatever the promotion setting.
-    real = jnp.promote_types(w.dtype, arrays[0].real.dtype)
-    dtype = jnp.promote_types(real, arrays[0].dtype)
-    return array_gram([a.astype(dtype) for a in arrays], w.astype(real))
+    w, arrays = _check.with_weights(w, arrays)
+    return array_gram(arrays, w, precision)
 
 
 def weighed(y: Array, w: Array) -> Array:
@@ -141,13 +150,13 @@ def weighed(y: Array, w: Array) -> Array:
     return w.astype(y.real.dtype).astype(y.dtype) * jnp.where(w == 0, 0, y)
 
 
-def projected(bases: Sequence[Array], y: Array) -> Array:
+def projected(bases: Sequence[Array], y: Array, precision: Precision) -> Array:
     """Xᴴy, (J_1, …, J_d)."""
-    columns = [b.shape[1] for b in bases]
-    return kronecker_matmul([b.T.conj() for b in bases], y.reshape(-1)).reshape(columns)
+    adjoint, columns = [b.T.conj() for b in bases], [b.shape[1] for b in bases]
+    return kronecker_matmul(adjoint, y.reshape(-1), precision).reshape(columns)
 
 
-def array_gram(bases: Sequence[Array], w: Array | None) -> Array:
+def array_gram(bases: Sequence[Array], w: Array | None, precision: Precision) -> Array:
     """XᴴWX, (∏ Jₙ, ∏ Jₙ), in the dtype of the bases; without weights ⊗ₙ BₙᴴBₙ."""
     dtype, columns = bases[0].dtype, [b.shape[1] for b in bases]
     if w is None:
@@ -155,7 +164,7 @@ def array_gram(bases: Sequence[Array], w: Array | None) -> Array:
         return paired(grams, cross_rows=True, cross_columns=True).astype(dtype)
     real = not jnp.iscomplexobj(bases[0])
     pairs = [pair_columns(b) if real else _row_tensor(b) for b in bases]
-    G = kronecker_matmul([p.T for p in pairs], w.astype(dtype).reshape(-1))
+    G = kronecker_matmul([p.T for p in pairs], w.astype(dtype).reshape(-1), precision)
     if real:
         G = G.reshape([p.shape[1] for p in pairs])
         for j in columns:  # each mode's pairs r ≤ s in turn, to two axes at the end
