@@ -350,8 +350,9 @@ def real_vector(name: str, what: str, x: ArrayLike, least: int) -> Array:
     """A real floating vector of at least that many entries."""
     y = inexact(name, real(name, what, array(name, x, "vectors of numbers")))
     if y.ndim != 1 or y.shape[0] < least:
+        a = f"{what} need to be a vector" if what.endswith("s") else f"{what} needs to be a vector"
         more = f" of {least} entries or more" if least else ""
-        raise ValueError(f"{name}: {what} needs to be a vector{more}, got shape {y.shape}")
+        raise ValueError(f"{name}: {a}{more}, got shape {y.shape}")
     return y
 
 

@@ -8,6 +8,9 @@ Cox–de Boor, from the indicators B_{j,0} of the intervals between knots t:
 Each step is two products of whole matrices; a quotient over an empty interval counts as 0.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -57,8 +60,12 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
         for what, v, least in (("x", x, 0), ("knots", knots, 2 * degree + 2))
     )
     points, t = _check.promoted(points, t)
-    dtype = points.dtype
-    points, t = points.astype(accumulator(dtype))[:, None], t.astype(accumulator(dtype))[None, :]
+    return _cox_de_boor(points, t, degree)
+
+
+@partial(jax.jit, static_argnums=2)  # outside `jit`, one program instead of many small ones
+def _cox_de_boor(x: Array, knots: Array, degree: int) -> Array:
+    points, t = (v.astype(accumulator(x.dtype)) for v in (x[:, None], knots[None, :]))
     last = t[:, -degree - 1, None]  # the right end of the base interval
     left, right = t[:, :-1], t[:, 1:]
     within = (left <= points) & (points < right)
@@ -68,7 +75,7 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
         rise = _quotient(points - t[:, : -k - 1], t[:, k:-1] - t[:, : -k - 1])
         fall = _quotient(t[:, k + 1 :] - points, t[:, k + 1 :] - t[:, 1:-k])
         B = rise * B[:, :-1] + fall * B[:, 1:]
-    return B.astype(dtype)
+    return B.astype(x.dtype)
 
 
 def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 3) -> Array:
