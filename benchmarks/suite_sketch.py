@@ -36,7 +36,7 @@ def _theirs(degree, size, seed):
 
 def _accuracy(n, degree, size, there):
     """Of estimates of (xᵀy + 1)^p, its size 1: mean error and its standard error, variance."""
-    x = np.asarray(jax.random.normal(jax.random.key(1), (2, n)))
+    x = np.array(jax.random.normal(jax.random.key(1), (2, n)))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     x[1] = 0.6 * x[0] + 0.8 * x[1]
     truth = (x[0] @ x[1] + 1) ** degree

@@ -7,7 +7,7 @@
 - `_kronecker`: Kronecker products with a vector or matrix, a mode at a time.
 - `_gram`: Grams and weighted Grams (I10ᴴ, J3ᴴ).
 - `_solve`, `_lstsq`: small semi-definite systems, and least squares by J1.
-- `_cholesky`: positive definite systems of any size, with a flag for those that are not.
+- `_definite`: positive definite systems of any size, with a flag for those that are not.
 - `_cg`: large symmetric systems, known by their products.
 
 Custom derivative rules, here and in `cp`; each stands under its function, which gives the formula:

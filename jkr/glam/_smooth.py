@@ -17,7 +17,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._cholesky import definite_solve
+from jkr._contractions._definite import definite_solve
 from jkr._contractions._kronecker import kronecker_matmul
 from jkr._contractions._precise import accumulator
 from jkr._products._pairing import paired
