@@ -730,9 +730,9 @@ ROWS: dict[str, list[Row]] = {
     ],
     "glam.fitted": [
         Row(
-            lambda a, b, c, x: glam.fitted([a, b, c], x),
-            lambda a, b, c, x: jnp.einsum("ai,bj,ck,ijk->abc", a, b, c, x),
-            ((3, 2), (4, 3), (2, 2), (2, 3, 2)),
+            lambda a, b, x: glam.fitted([a, b], x),
+            lambda a, b, x: jnp.einsum("ai,bj,ij->ab", a, b, x),
+            ((3, 2), (4, 3), (2, 3)),
             FEW_AND_HALF,
         )
     ],
@@ -741,7 +741,7 @@ ROWS: dict[str, list[Row]] = {
             lambda a, b, y, w: glam.cross_product([a, b], y, entry_weights=w.real),
             lambda a, b, y, w: jnp.einsum("ai,bj,ab->ij", a.conj(), b.conj(), y * w.real.astype(y.dtype)),
             ((3, 2), (4, 3), (3, 4), (3, 4)),
-            FEW_AND_HALF,
+            FEW,
         )
     ],
     "glam.weighted_gram": [
@@ -751,7 +751,7 @@ ROWS: dict[str, list[Row]] = {
                 "ab,ai,bj,ak,bl->ijkl", w.real.astype(w.dtype), *(b.conj() for b in bases), *bases
             ).reshape(6, 6),
             ((3, 4), (3, 2), (4, 3)),
-            FEW_AND_HALF,
+            FEW,
         )
     ],
     "glam.smooth": [  # of two modes in `test_glam.py`

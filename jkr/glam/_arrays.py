@@ -9,8 +9,10 @@ All three are then d small matrix products and, at most, a transposition of what
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -54,10 +56,10 @@ def fitted(
     doi:10.1111/j.1467-9868.2006.00543.x.
     """
     name = "glam.fitted"
-    arrays, rows, columns = _check.bases(name, bases)
+    arrays, _, columns = _check.bases(name, bases)
     x = _check.array_of(name, "coefficients", _check.inexact(name, coefficients), columns)
     x, *arrays = _check.promoted(x, *arrays)
-    return kronecker_matmul(arrays, x.reshape(-1), precision).reshape(rows)
+    return modelled(arrays, x, precision)
 
 
 def cross_product(
@@ -150,12 +152,21 @@ def weighed(y: Array, w: Array) -> Array:
     return w.astype(y.real.dtype).astype(y.dtype) * jnp.where(w == 0, 0, y)
 
 
+@partial(jax.jit, static_argnames="precision")
+def modelled(bases: Sequence[Array], coefficients: Array, precision: Precision) -> Array:
+    """X θ, (I_1, …, I_d)."""
+    rows = [b.shape[0] for b in bases]
+    return kronecker_matmul(bases, coefficients.reshape(-1), precision).reshape(rows)
+
+
+@partial(jax.jit, static_argnames="precision")
 def projected(bases: Sequence[Array], y: Array, precision: Precision) -> Array:
     """Xᴴy, (J_1, …, J_d)."""
     adjoint, columns = [b.T.conj() for b in bases], [b.shape[1] for b in bases]
     return kronecker_matmul(adjoint, y.reshape(-1), precision).reshape(columns)
 
 
+@partial(jax.jit, static_argnames="precision")
 def array_gram(bases: Sequence[Array], w: Array | None, precision: Precision) -> Array:
     """XᴴWX, (∏ Jₙ, ∏ Jₙ), in the dtype of the bases; without weights ⊗ₙ BₙᴴBₙ."""
     dtype, columns = bases[0].dtype, [b.shape[1] for b in bases]

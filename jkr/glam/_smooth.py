@@ -18,10 +18,9 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._definite import definite_solve
-from jkr._contractions._kronecker import kronecker_matmul
 from jkr._contractions._precise import accumulator
 from jkr._products._pairing import paired
-from jkr.glam._arrays import array_gram, projected, weighed
+from jkr.glam._arrays import array_gram, modelled, projected, weighed
 
 # In order of severity, so that the largest status of a batch is its worst.
 SOLVED, SINGULAR, NOT_FINITE, BAD_DATA, BAD_WEIGHTS, BAD_SMOOTHING = range(6)
@@ -155,17 +154,17 @@ def _solved(
     q = projected(bases, y if w is None else weighed(y, w), exact).reshape(-1)
     A = G + _penalty(penalties, smoothing.astype(y.dtype))
     solution, singular = definite_solve(A, jnp.concatenate([q[:, None], G], axis=1))
-    theta, edf = solution[:, 0], jnp.trace(solution[:, 1:]).real
-    model = kronecker_matmul(bases, theta, exact).reshape(y.shape)
+    theta = solution[:, 0].reshape([b.shape[1] for b in bases])
+    edf = jnp.trace(solution[:, 1:]).real
+    model = modelled(bases, theta, exact)
     residual = y - model if w is None else jnp.where(w == 0, 0, y - model)
     squares = (residual * residual.conj()).real
     rss = jnp.sum(squares if w is None else w * squares)
     n = jnp.asarray(y.size if w is None else jnp.sum(w != 0), rss.dtype)
     left = jnp.where(n > edf, n - edf, 1)
     gcv = jnp.where(n > edf, n * rss / left**2, jnp.inf)
-    coefficients = theta.reshape([b.shape[1] for b in bases])
     status = _status(y, w, smoothing, theta, edf, singular)
-    return Smooth(coefficients, model, edf, rss, gcv, status)
+    return Smooth(theta, model, edf, rss, gcv, status)
 
 
 def _penalty(penalties: Sequence[Array], smoothing: Array) -> Array:

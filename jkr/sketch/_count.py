@@ -91,6 +91,7 @@ def count_sketch(key: Array, n: int, size: int) -> CountSketch:
     return CountSketch(indices, jax.random.rademacher(sign, (n,), jnp.int8), size)
 
 
+@jax.jit
 def scattered(C: CountSketch, x: Array) -> Array:
     """C x for x (n,) or (n, k); float16 and bfloat16 are accumulated in float32.
 

@@ -126,6 +126,7 @@ def tensor_sketch(key: Array, dims: Sequence[int], size: int) -> TensorSketch:
     return TensorSketch(tuple(count_sketch(k, n, size) for k, n in zip(keys, dims, strict=True)))
 
 
+@partial(jax.jit, static_argnames="cross")
 def convolved(S: TensorSketch, ms: Sequence[Array], *, cross: bool) -> Array:
     """Sketches of ∗ms or (cross) ⊗ms, one a row: (columns, size), of the dtype of ms.
 
