@@ -40,8 +40,7 @@ def _dense(y, w, bases, penalties, smoothing):
     X, w, y = jkr.kronecker(*bases), w.ravel(), jnp.where(w == 0, 0, y).ravel()
     eyes = [jnp.eye(len(p)) for p in penalties]
     P = sum(
-        smoothing[n] * jkr.kronecker(*eyes[:n], p, *eyes[n + 1 :])
-        for n, p in enumerate(penalties)
+        smoothing[n] * jkr.kronecker(*eyes[:n], p, *eyes[n + 1 :]) for n, p in enumerate(penalties)
     )
     G = X.T @ (w[:, None] * X)
     factor = jax.scipy.linalg.cho_factor(G + P)
@@ -71,9 +70,7 @@ def rows(compare, repeats):
                 programs = {"jkr": compiled(ours, *args), "dense": compiled(dense, *args)}
                 t = race(programs, max(3, repeats // 2))
                 one, other = (jax.tree.leaves(programs[name]()) for name in ("jkr", "dense"))
-                apart = max(
-                    float(jnp.max(jnp.abs(a - b))) for a, b in zip(one, other, strict=True)
-                )
+                apart = max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(one, other, strict=True))
                 yield (
                     what,
                     "·".join(map(str, columns)),

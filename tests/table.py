@@ -252,6 +252,10 @@ def polynomial_reference(dense, x, gamma, coef0):
     return jnp.einsum("zab,na,nb->nz", dense.reshape(-1, z.shape[1], z.shape[1]), z, z)
 
 
+def real_of(x):
+    return x.real.astype(x.dtype)
+
+
 def square_of(x):
     return (x * x.conj()).real
 
@@ -704,9 +708,7 @@ ROWS: dict[str, list[Row]] = {
     "sketch.TensorSketch.to_dense": [
         Row(
             *(lambda ours, dense: (lambda: ours(jnp.zeros(0)), lambda: dense(jnp.zeros(0))))(
-                *of_sketch(
-                    (2, 3), 4, lambda S, _: S if isinstance(S, jax.Array) else S.to_dense()
-                )
+                *of_sketch((2, 3), 4, lambda S, _: S if isinstance(S, jax.Array) else S.to_dense())
             ),
             (),
             ("float64",),
@@ -718,10 +720,12 @@ ROWS: dict[str, list[Row]] = {
             *of_sketch(
                 (3, 3),
                 8,
-                lambda S, x, gamma, coef0: polynomial_reference(S, x, gamma, coef0)
-                if isinstance(S, jax.Array)
-                else sketch.polynomial_features(
-                    x, S, gamma=square_of(gamma), coef0=square_of(coef0)
+                lambda S, x, gamma, coef0: (
+                    polynomial_reference(S, x, gamma, coef0)
+                    if isinstance(S, jax.Array)
+                    else sketch.polynomial_features(
+                        x, S, gamma=square_of(gamma), coef0=square_of(coef0)
+                    )
                 ),
             ),
             ((3, 2), (), ()),
@@ -739,7 +743,7 @@ ROWS: dict[str, list[Row]] = {
     "glam.cross_product": [
         Row(
             lambda a, b, y, w: glam.cross_product([a, b], y, entry_weights=w.real),
-            lambda a, b, y, w: jnp.einsum("ai,bj,ab->ij", a.conj(), b.conj(), y * w.real.astype(y.dtype)),
+            lambda a, b, y, w: jnp.einsum("ai,bj,ab->ij", a.conj(), b.conj(), y * real_of(w)),
             ((3, 2), (4, 3), (3, 4), (3, 4)),
             FEW,
         )
@@ -748,7 +752,7 @@ ROWS: dict[str, list[Row]] = {
         Row(
             lambda w, *bases: glam.weighted_gram(bases, w.real),
             lambda w, *bases: jnp.einsum(
-                "ab,ai,bj,ak,bl->ijkl", w.real.astype(w.dtype), *(b.conj() for b in bases), *bases
+                "ab,ai,bj,ak,bl->ijkl", real_of(w), *(b.conj() for b in bases), *bases
             ).reshape(6, 6),
             ((3, 4), (3, 2), (4, 3)),
             FEW,
@@ -784,9 +788,11 @@ ROWS: dict[str, list[Row]] = {
     "glam.difference_penalty": [
         Row(
             lambda: glam.difference_penalty(4, order=1),
-            lambda: 2 * jnp.eye(4).at[0, 0].add(-0.5).at[3, 3].add(-0.5)
-            - jnp.eye(4, k=1)
-            - jnp.eye(4, k=-1),
+            lambda: (
+                2 * jnp.eye(4).at[0, 0].add(-0.5).at[3, 3].add(-0.5)
+                - jnp.eye(4, k=1)
+                - jnp.eye(4, k=-1)
+            ),
             (),
             ("float64",),
             differentiable=False,

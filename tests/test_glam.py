@@ -174,14 +174,16 @@ def test_gradient_on_gcv_finds_what_a_grid_search_finds():
         return glam.smooth(data, bases, penalties, jnp.exp(log), entry_weights=seen).gcv
 
     grid = np.linspace(-4, 8, 13)
-    values = jax.jit(lambda grid: jax.lax.map(
-        lambda a: jax.lax.map(lambda b: gcv(jnp.stack([a, b])), grid), grid
-    ))(grid)
+    values = jax.jit(
+        lambda grid: jax.lax.map(
+            lambda a: jax.lax.map(lambda b: gcv(jnp.stack([a, b])), grid), grid
+        )
+    )(grid)
     best = np.unravel_index(np.argmin(values), values.shape)
     descent = scipy.optimize.minimize(
         jax.jit(jax.value_and_grad(gcv)), np.zeros(2), jac=True, method="BFGS", tol=1e-8
     )
-    assert 0 < min(best)
+    assert min(best) > 0
     assert max(best) < 12  # inside the grid
     assert descent.fun <= np.min(values)
     assert np.abs(descent.x - grid[list(best)]).max() <= 1  # its neighbours at most

@@ -1,4 +1,4 @@
-"""Sketches: what is unbiased exactly, by all draws there are; scikit-learn's features; structure."""
+"""Sketches: unbiased exactly, by all draws there are; scikit-learn's features; structure."""
 
 from itertools import product
 

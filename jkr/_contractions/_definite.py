@@ -65,11 +65,11 @@ def _swept(A: Array) -> tuple[Array, Array]:
         D = lax.dynamic_slice(A, (first, first), (size, size))
         E, pivots = eliminate(D, tolerance)
         null = pivots == 0
-        root = jnp.where(null, 0, lax.rsqrt(jnp.where(null, 1, pivots))).astype(A.dtype)[:, None] * E
+        root = jnp.where(null, 0, lax.rsqrt(jnp.where(null, 1, pivots))).astype(A.dtype)
         here = (jnp.arange(N) >= first) & (jnp.arange(N) < first + size)
         columns = lax.dynamic_slice_in_dim(A, first, size, axis=1)
         minus = -lax.dynamic_slice_in_dim(eye, first, size, axis=1)
-        V = matmul(jnp.where(here[:, None], minus, columns), root.conj().T)
+        V = matmul(jnp.where(here[:, None], minus, columns), (root[:, None] * E).conj().T)
         rest = jnp.where(here[:, None] | here[None, :], 0, A)
         return rest - matmul(V, V.conj().T), singular | null.any()
 

@@ -140,9 +140,9 @@ def smooth(
         None if w is None else w.astype(real),
     )
     small = jnp.zeros((), dtype).real.dtype
-    return Smooth(
-        *(x.astype(dtype) for x in result[:2]), *(x.astype(small) for x in result[2:5]), result[5]
-    )
+    coefficients, model, *numbers, status = result
+    edf, rss, gcv = (x.astype(small) for x in numbers)
+    return Smooth(coefficients.astype(dtype), model.astype(dtype), edf, rss, gcv, status)
 
 
 @jax.jit

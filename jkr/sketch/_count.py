@@ -17,9 +17,7 @@ from jkr import _check
 from jkr._contractions._precise import accumulator
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=("indices", "signs"), meta_fields=("size",)
-)
+@partial(jax.tree_util.register_dataclass, data_fields=("indices", "signs"), meta_fields=("size",))
 @dataclass(frozen=True, eq=False)
 class CountSketch:
     """A count sketch C (size, n), a pytree of its places and signs; drawn by `count_sketch`.
