@@ -191,6 +191,29 @@ def test_gradient_on_gcv_finds_what_a_grid_search_finds():
     assert np.linalg.eigvalsh(curvature).min() > 0
 
 
+def test_a_poisson_model_is_a_few_fits(rng):
+    """Iterated weighted fits of the working response end where the penalised score is zero."""
+    _, bases, penalties, smoothing, _ = problem(2, "real")
+    counts = rng.poisson(3, ROWS[:2]).astype(float)
+
+    @jax.jit
+    def fit(smoothing):
+        def step(_, eta):
+            mu = jnp.exp(eta)
+            z = eta + (counts - mu) / mu
+            return glam.smooth(z, bases, penalties, smoothing, entry_weights=mu).fitted
+
+        eta = jax.lax.fori_loop(0, 12, step, jnp.log(counts + 0.5))
+        return glam.smooth(eta, bases, penalties, 0 * smoothing).coefficients
+
+    theta = fit(smoothing)
+    score = glam.cross_product(bases, counts - jnp.exp(glam.fitted(bases, theta)))
+    pull = penalty_oracle(penalties, smoothing) @ theta.ravel()
+    np.testing.assert_allclose(score.ravel(), pull, atol=1e-9)
+    slope = jax.jit(jax.grad(lambda s: jnp.sum(fit(s) ** 2)))(smoothing)
+    assert np.isfinite(slope).all()
+
+
 # --- statuses ----------------------------------------------------------------------------------
 
 

@@ -117,8 +117,8 @@ def tensor_sketch(key: Array, dims: Sequence[int], size: int) -> TensorSketch:
         Array(True, dtype=bool)
 
     Source: laws I21–I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591; Avron,
-    Nguyen & Woodruff, Subspace embeddings for the polynomial kernel, NeurIPS 27 (2014), lemma 7
-    (the variance).
+    Nguyen & Woodruff, Subspace embeddings for the polynomial kernel, NeurIPS 27 (2014) (the
+    variance).
     """
     name = "sketch.tensor_sketch"
     dims, size = _check.counts(name, "dims", dims), _check.at_least_one(name, "size", size)
