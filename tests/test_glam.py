@@ -72,6 +72,12 @@ def test_against_the_dense_weighted_regression(order, kind):
     np.testing.assert_allclose(glam.fitted(bases, result.coefficients), result.fitted, atol=1e-12)
 
 
+def test_bases_that_are_constants_of_a_compiled_function():
+    _, bases, _, _, w = problem(2, "real")
+    compiled = jax.jit(lambda w: glam.weighted_gram(bases, w))
+    np.testing.assert_allclose(compiled(w), glam.weighted_gram(bases, w), atol=1e-12)
+
+
 def test_without_weights_all_are_one():
     y, bases, penalties, smoothing, _ = problem(3, "real")
     y = np.nan_to_num(y)

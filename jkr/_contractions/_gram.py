@@ -126,8 +126,9 @@ def weighted_gram(
 
 def pair_columns(a: Array) -> Array:
     """conj(A) • A in its R(R+1)/2 different columns: those of pairs r ≤ s (J3ᴴ)."""
-    rows, columns = np.triu_indices(a.shape[1])
-    return a[:, rows].conj() * a[:, columns]
+    # One look-up for both: two of the same constant matrix are miscompiled by XLA in JAX 0.8.0.
+    both = a[:, np.stack(np.triu_indices(a.shape[1]))]
+    return both[:, 0].conj() * both[:, 1]
 
 
 def square(upper: Array, rank: int) -> Array:
