@@ -22,10 +22,12 @@ SUITES = (
     "scan",
     "solve",
     "operators",
+    "sketch",
+    "glam",
     "accuracy",
     "import",
 )
-COMPARE = ("einsum", "tensorly", "pyttb")
+COMPARE = ("einsum", "tensorly", "pyttb", "sklearn")
 
 
 def _processor() -> str:

@@ -14,6 +14,8 @@ Where things live
     `weighted_gram`.
     `jkr.operators`: the products as lazy operators, whose `@` rewrites by the laws.
     `jkr.cp`: the CP model and its fits.
+    `jkr.sketch`: count sketch, tensor sketch, polynomial features.
+    `jkr.glam`: generalised linear array models; P-spline smoothing of arrays.
     `jkr.datasets`: real tensors with axis labels; `jkr.plot`: figures (extra `plot`);
     `python -m jkr`: the command line.
 
@@ -41,7 +43,9 @@ from typing import TYPE_CHECKING, Any
 
 from jkr import cp as cp
 from jkr import datasets as datasets
+from jkr import glam as glam
 from jkr import operators as operators
+from jkr import sketch as sketch
 from jkr._contractions._gram import khatri_rao_gram as khatri_rao_gram
 from jkr._contractions._gram import weighted_gram as weighted_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq as khatri_rao_lstsq
@@ -79,6 +83,7 @@ __all__ = [
     "face_splitting",
     "face_splitting_matmul",
     "fold",
+    "glam",
     "hadamard",
     "khatri_rao",
     "khatri_rao_gram",
@@ -91,6 +96,7 @@ __all__ = [
     "mttkrps",
     "operators",
     "penetrating_face",
+    "sketch",
     "tracy_singh",
     "unfold",
     "unvec",

@@ -256,10 +256,10 @@ def operands(name: str, ms: Sequence[ArrayLike], *, rows: bool, columns: bool) -
     return tuple(promoted(*arrays))
 
 
-def lazy(name: str, op: Any, kind: type) -> Any:
-    """A lazy product."""
+def lazy(name: str, op: Any, kind: type, what: str = "a lazy product") -> Any:
+    """A lazy product, or another linear map that is known by its parts."""
     if not isinstance(op, kind):
-        raise ValueError(f"{name}: needs a lazy product, got {type(op).__name__}")
+        raise ValueError(f"{name}: needs {what}, got {type(op).__name__}")
     return op
 
 
@@ -302,6 +302,79 @@ def broadcast_weights(name: str, w: Any, shape: Sizes) -> tuple[Array, int | Non
         f"{name}: * needs a scalar, row weights ({shape[0]}, 1) or column weights "
         f"(1, {shape[1]}), got {w.shape}"
     )
+
+
+def bases(
+    name: str, ms: Sequence[ArrayLike], what: str = "bases"
+) -> tuple[list[Array], Sizes, Sizes]:
+    """Matrices (I_n, J_n), one a mode, floating or complex, with (I_1, …) and (J_1, …)."""
+    arrays = [inexact(name, m) for m in _sequence(name, ms, what)]
+    shapes = [m.shape for m in arrays]
+    if not arrays or any(len(s) != 2 for s in shapes):
+        raise ValueError(
+            f"{name}: {what} need to be matrices, one for each mode, "
+            f"got {_listed(shapes) or 'none'}"
+        )
+    return arrays, tuple(s[0] for s in shapes), tuple(s[1] for s in shapes)
+
+
+def penalties(name: str, ms: Sequence[ArrayLike], columns: Sizes) -> list[Array]:
+    """Square matrices, one for each basis, of as many rows as that has columns."""
+    arrays, rows, others = bases(name, ms, "penalties")
+    if rows != columns or others != columns:
+        raise ValueError(
+            f"{name}: penalties need to be square, one for each basis with {_listed(columns)} "
+            f"columns, got {_listed([m.shape for m in arrays])}"
+        )
+    return arrays
+
+
+def array_of(name: str, what: str, x: Array, shape: Sizes) -> Array:
+    """An array of the shape that the bases of a model say."""
+    if x.shape != shape:
+        verb = "need" if what.endswith("s") else "needs"
+        raise ValueError(f"{name}: {what} {verb} shape {shape}, as the bases say, got {x.shape}")
+    return x
+
+
+def smoothing(name: str, x: ArrayLike, order: int) -> Array:
+    """Real smoothing parameters, one a mode."""
+    y = inexact(name, real(name, "smoothing", array(name, x, "smoothing parameters")))
+    if y.shape != (order,):
+        raise ValueError(
+            f"{name}: smoothing needs one parameter for each of the {order} modes, got {y.shape}"
+        )
+    return y
+
+
+def real_vector(name: str, what: str, x: ArrayLike, least: int) -> Array:
+    """A real floating vector of at least that many entries."""
+    y = inexact(name, real(name, what, array(name, x, "vectors of numbers")))
+    if y.ndim != 1 or y.shape[0] < least:
+        a = f"{what} need to be a vector" if what.endswith("s") else f"{what} needs to be a vector"
+        more = f" of {least} entries or more" if least else ""
+        raise ValueError(f"{name}: {a}{more}, got shape {y.shape}")
+    return y
+
+
+def real_scalar(name: str, what: str, x: ArrayLike) -> Array:
+    """A real scalar in its own floating dtype."""
+    y = inexact(name, real(name, what, array(name, x)))
+    if y.shape:
+        raise ValueError(f"{name}: {what} needs to be a scalar, got shape {y.shape}")
+    return y
+
+
+def nonnegative(name: str, what: str, value: int, below: int | None = None) -> int:
+    """A static count, at least 0."""
+    try:
+        n = operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: {what} needs to be an int, got {value!r}") from error
+    if n < 0 or (below is not None and n >= below):
+        most = "" if below is None else f" and below {below}"
+        raise ValueError(f"{name}: {what} needs to be at least 0{most}, got {n}")
+    return n
 
 
 def right_hand_side(name: str, what: str, x: ArrayLike, rows: int) -> tuple[Array, Sizes]:
@@ -366,6 +439,39 @@ def at_least(name: str, what: str, value: int, least: int = 1) -> int:
     if n < least:
         raise ValueError(f"{name}: {what} needs to be at least {least}, got {n}")
     return n
+
+
+def counts(name: str, what: str, values: Sequence[int]) -> Sizes:
+    """Static counts, one or more, each at least 1."""
+    try:
+        ns = tuple(operator.index(v) for v in values)
+    except TypeError as error:
+        raise ValueError(f"{name}: {what} need to be a sequence of ints, got {values!r}") from error
+    if min(ns, default=0) < 1:
+        raise ValueError(f"{name}: {what} need to be one or more ints, at least 1, got {ns}")
+    return ns
+
+
+def sketched(name: str, op: Any, kinds: tuple[type, ...], dims: Sizes) -> tuple[Array, ...]:
+    """The factors, floating or complex, of a lazy product whose rows are crossed as `dims` are."""
+    rows = tuple(a.shape[0] for a in op.factors)
+    if not isinstance(op, kinds) or rows != dims:
+        raise ValueError(
+            f"{name}: @ needs an array, or a {' or '.join(kind.__name__ for kind in kinds)} of "
+            f"factors with {_listed(dims)} rows, got a {type(op).__name__} with {_listed(rows)}"
+        )
+    return tuple(inexact(name, a) for a in op.factors)
+
+
+def features(name: str, x: Array, dims: Sizes, *, bias: bool) -> Array:
+    """Vectors (..., n) that fit a sketch of powers, with one more entry for a constant term."""
+    if len(set(dims)) > 1 or x.ndim < 1 or x.shape[-1] + bias != dims[0]:
+        raise ValueError(
+            f"{name}: x needs {'one feature less than' if bias else 'as many features as'} each "
+            f"part of the sketch has entries{' (coef0 is one)' if bias else ''}, got {x.shape} for "
+            f"a sketch of {dims}"
+        )
+    return x
 
 
 def same_shape(name: str, a: Sizes, b: Sizes) -> None:
@@ -452,6 +558,16 @@ def promoted(*arrays: Array) -> list[Array]:
     """The operands of one product in their common dtype (under JAX's promotion setting)."""
     dtype = jnp.result_type(*arrays)
     return [a.astype(dtype) for a in arrays]
+
+
+def with_weights(w: Array, arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
+    """Real weights, and arrays that may be complex, in one precision, whatever the setting."""
+    arrays = promoted(*arrays)
+    real = jnp.promote_types(w.dtype, arrays[0].real.dtype)
+    dtype = real
+    if jnp.iscomplexobj(arrays[0]):
+        dtype = jnp.complex128 if real == jnp.float64 else jnp.complex64
+    return w.astype(real), [a.astype(dtype) for a in arrays]
 
 
 def is_zero(tangent: Any) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 import jkr
-from jkr import cp, operators
+from jkr import cp, glam, operators, sketch
 from jkr.operators import FaceSplitting, KhatriRao, Kronecker
 
 PRODUCT_DTYPES = (
@@ -288,10 +288,73 @@ def leverage_reference(a, b):
     return jnp.diagonal(K @ jnp.linalg.solve(K.conj().T @ K, K.conj().T)).real
 
 
+def of_sketch(dims, size, form):
+    """A function of (S, arguments), S of a fixed draw, and the same of S as a dense array."""
+    S = sketch.tensor_sketch(jax.random.key(0), dims, size)
+    dense = np.zeros((size, *dims))
+    for cell in np.ndindex(*dims):
+        parts = list(zip(S.sketches, cell, strict=True))
+        place = sum(int(C.indices[i]) for C, i in parts) % size
+        dense[(place, *cell)] = np.prod([int(C.signs[i]) for C, i in parts])
+    dense = dense.reshape(size, -1)
+    return (
+        lambda *args: form(S, *args),
+        lambda *args: form(jnp.asarray(dense).astype(args[0].dtype), *args),
+    )
+
+
+def one_part(S):
+    return S if isinstance(S, jax.Array) else S.sketches[0]
+
+
+def polynomial_reference(dense, x, gamma, coef0):
+    """S z⊗z, z = (√γ x, √c), of a dense S."""
+    root = lambda c: jnp.sqrt((c * c.conj()).real).astype(x.dtype)  # noqa: E731
+    z = jnp.concatenate([root(gamma) * x, jnp.full_like(x[:, :1], 1) * root(coef0)], axis=1)
+    return jnp.einsum("zab,na,nb->nz", dense.reshape(-1, z.shape[1], z.shape[1]), z, z)
+
+
+def real_of(x):
+    return x.real.astype(x.dtype)
+
+
+def square_of(x):
+    return (x * x.conj()).real
+
+
+def spline_reference(x, t, degree):
+    """The recursion as it stands, a function at a time."""
+
+    def value(j, k, x):
+        if k == 0:
+            return jnp.where((t[j] <= x) & (x < t[j + 1]), 1.0, 0.0).astype(x.dtype)
+        left = (x - t[j]) / (t[j + k] - t[j]) * value(j, k - 1, x)
+        right = (t[j + k + 1] - x) / (t[j + k + 1] - t[j + 1]) * value(j + 1, k - 1, x)
+        return left + right
+
+    return jnp.stack([value(j, degree, x) for j in range(len(t) - degree - 1)], axis=1)
+
+
+def moved_knots(t):
+    return jnp.arange(-2, 3).astype(t.real.dtype) + jnp.sin(t.real) / 4
+
+
+def smooth_reference(y, X, w, smoothing):
+    w, P = w.astype(y.dtype), jnp.asarray(PENALTIES[1]).astype(y.dtype)
+    G = X.conj().T @ (w[:, None] * X)
+    hat = jnp.linalg.solve(G + smoothing.astype(y.dtype)[:, None] * P, X.conj().T * w[None, :])
+    edf = jnp.trace(hat @ X).real
+    rss = jnp.sum(w.real * square_of(y - X @ hat @ y))
+    n = jnp.sum(w.real != 0).astype(rss.dtype)
+    return X @ hat @ y, n * rss / (n - edf) ** 2
+
+
 def thousandths(arrays):
     return tuple((1000 * a).astype("int32") for a in arrays)
 
 
+PENALTIES = [np.diff(np.eye(n), order, axis=0) for n, order in ((2, 1), (3, 2))]
+PENALTIES = [D.T @ D for D in PENALTIES]
 ENTRY_WEIGHTS = np.random.default_rng(5).uniform(0.5, 2, (3, 2, 4))
 FEW, FEW_AND_HALF = ("float64", "complex64"), ("float64", "complex64", "bfloat16")
 INEXACT_AND_HALF = ("float64", "float32", "complex128", "complex64", "bfloat16", "float16")
@@ -722,7 +785,158 @@ ROWS: dict[str, list[Row]] = {
             FEW,
         )
     ],
+    "sketch.CountSketch.@": [
+        Row(
+            *of_sketch((5,), 3, lambda S, x, y: tuple(one_part(S) @ z for z in (x, y))),
+            ((5,), (5, 2)),
+            ("float64", "complex64", "bfloat16", "int8"),
+        )
+    ],
+    "sketch.TensorSketch.@": [
+        Row(
+            *of_sketch(
+                (3, 2),
+                5,
+                lambda S, x, *ms: (
+                    S @ x,
+                    *(
+                        S @ (kind(*ms).to_dense() if isinstance(S, jax.Array) else kind(*ms))
+                        for kind in (KhatriRao, Kronecker)
+                    ),
+                ),
+            ),
+            ((6,), (3, 2), (2, 2)),
+            FEW_AND_HALF,
+        ),
+    ],
+    "sketch.CountSketch.to_dense": [
+        Row(
+            lambda: sketch.CountSketch(jnp.array([1, 0]), jnp.array([1, -1]), 3).to_dense(),
+            lambda: jnp.array([[0.0, -1.0], [1.0, 0.0], [0.0, 0.0]]),
+            (),
+            ("float64",),
+            differentiable=False,
+        )
+    ],
+    "sketch.TensorSketch.to_dense": [
+        Row(
+            *(lambda ours, dense: (lambda: ours(jnp.zeros(0)), lambda: dense(jnp.zeros(0))))(
+                *of_sketch((2, 3), 4, lambda S, _: S if isinstance(S, jax.Array) else S.to_dense())
+            ),
+            (),
+            ("float64",),
+            differentiable=False,
+        )
+    ],
+    "sketch.polynomial_features": [
+        Row(
+            *of_sketch(
+                (3, 3),
+                8,
+                lambda S, x, gamma, coef0: (
+                    polynomial_reference(S, x, gamma, coef0)
+                    if isinstance(S, jax.Array)
+                    else sketch.polynomial_features(
+                        x, S, gamma=square_of(gamma), coef0=square_of(coef0)
+                    )
+                ),
+            ),
+            ((3, 2), (), ()),
+            FEW_AND_HALF,
+        )
+    ],
+    "glam.fitted": [
+        Row(
+            lambda a, b, x: glam.fitted([a, b], x),
+            lambda a, b, x: jnp.einsum("ai,bj,ij->ab", a, b, x),
+            ((3, 2), (4, 3), (2, 3)),
+            FEW_AND_HALF,
+        )
+    ],
+    "glam.cross_product": [
+        Row(
+            lambda a, b, y, w: glam.cross_product([a, b], y, entry_weights=w.real),
+            lambda a, b, y, w: jnp.einsum("ai,bj,ab->ij", a.conj(), b.conj(), y * real_of(w)),
+            ((3, 2), (4, 3), (3, 4), (3, 4)),
+            FEW,
+        )
+    ],
+    "glam.weighted_gram": [
+        Row(
+            lambda w, *bases: glam.weighted_gram(bases, w.real),
+            lambda w, *bases: jnp.einsum(
+                "ab,ai,bj,ak,bl->ijkl", real_of(w), *(b.conj() for b in bases), *bases
+            ).reshape(6, 6),
+            ((3, 4), (3, 2), (4, 3)),
+            FEW,
+        )
+    ],
+    "glam.smooth": [  # of two modes in `test_glam.py`
+        Row(
+            lambda y, a, w, v: glam.smooth(
+                y, [a], PENALTIES[1:], square_of(v) + 1, entry_weights=square_of(w)
+            )[1:5:3],
+            lambda y, a, w, v: smooth_reference(y, a, square_of(w), square_of(v) + 1),
+            ((5,), (5, 3), (5,), (1,)),
+            FEW,
+        ),
+    ],
+    "glam.bspline_basis": [
+        Row(
+            lambda x, t: glam.bspline_basis(x.real, moved_knots(t), 1),
+            lambda x, t: spline_reference(x.real, moved_knots(t), 1),
+            ((4,), (5,)),
+            FEW,
+        )
+    ],
+    "glam.uniform_knots": [
+        Row(
+            lambda low, high: glam.uniform_knots(low.real, high.real, 3, degree=1),
+            lambda low, high: low.real + jnp.arange(-1.0, 5) * (high.real - low.real) / 3,
+            ((), ()),
+            FEW,
+        )
+    ],
     # Not differentiable: integers in, integers or random numbers out.
+    "glam.difference_penalty": [
+        Row(
+            lambda: glam.difference_penalty(4, order=1),
+            lambda: (
+                2 * jnp.eye(4).at[0, 0].add(-0.5).at[3, 3].add(-0.5)
+                - jnp.eye(4, k=1)
+                - jnp.eye(4, k=-1)
+            ),
+            (),
+            ("float64",),
+            differentiable=False,
+        )
+    ],
+    "sketch.count_sketch": [
+        Row(
+            lambda seed: sketch.count_sketch(jax.random.key(seed), 5, 3).indices,
+            lambda seed: jax.random.randint(
+                jax.random.split(jax.random.key(seed))[0], (5,), 0, 3, "int32"
+            ),
+            ((),),
+            ("int32",),
+            differentiable=False,
+        )
+    ],
+    "sketch.tensor_sketch": [
+        Row(
+            lambda seed: tuple(
+                C.signs.astype("int32")
+                for C in sketch.tensor_sketch(jax.random.key(seed), (5, 4), 3).sketches
+            ),
+            lambda seed: tuple(
+                jax.random.rademacher(jax.random.split(key)[1], (n,), "int32")
+                for key, n in zip(jax.random.split(jax.random.key(seed)), (5, 4), strict=True)
+            ),
+            ((),),
+            ("int32",),
+            differentiable=False,
+        )
+    ],
     "kronecker_permutation": [
         Row(
             lambda: jkr.kronecker_permutation(2, 3, 4, 5),
@@ -766,8 +980,14 @@ ROWS: dict[str, list[Row]] = {
 
 def public_names():
     """Every public function, and every method of a public class that computes."""
-    modules = (("", jkr), ("cp.", cp), ("cp.losses.", cp.losses), ("operators.", operators))
-    for prefix, module in modules:
+    for prefix, module in (
+        ("", jkr),
+        ("cp.", cp),
+        ("cp.losses.", cp.losses),
+        ("operators.", operators),
+        ("sketch.", sketch),
+        ("glam.", glam),
+    ):
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.isfunction(value) or isinstance(value, cp.losses.Loss):
@@ -775,6 +995,8 @@ def public_names():
     for name, method in vars(cp.CPTensor).items():
         if inspect.isfunction(method) and not name.startswith("_"):
             yield f"cp.CPTensor.{name}"
+    for kind in (sketch.CountSketch, sketch.TensorSketch):
+        yield from (f"sketch.{kind.__name__}.{name}" for name in ("@", "to_dense"))
     for method in {m: None for kind in KINDS for m in methods(kind)}:
         yield f"operators.{method.__qualname__.replace('__matmul__', '@')}"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jkr
-from jkr import cp, operators
+from jkr import cp, glam, operators, sketch
 
 
 def z(*shape):
@@ -24,6 +24,9 @@ def fitted(*shape):
 
 
 KEY = jax.random.key(0)
+SKETCH = sketch.tensor_sketch(KEY, (3, 2), 4)
+BASES = [z(5, 3), z(4, 2)]
+SQUARES = [z(3, 3), z(2, 2)]
 ONE = ((2,), (3,))
 
 ERRORS = [
@@ -673,6 +676,142 @@ ERRORS = [
     (
         lambda: operators.to_lineax(z(2, 2)),
         "operators.to_lineax: needs a lazy product, got ndarray",
+    ),
+    # sketches
+    (
+        lambda: sketch.count_sketch(0, 3, 4),
+        "sketch.count_sketch: key needs to be one jax.random.key, got int",
+    ),
+    (
+        lambda: sketch.count_sketch(KEY, 0, 4),
+        "sketch.count_sketch: n needs to be at least 1, got 0",
+    ),
+    (
+        lambda: sketch.count_sketch(KEY, 3, 1.5),
+        "sketch.count_sketch: size needs to be an int, got 1.5",
+    ),
+    (
+        lambda: sketch.tensor_sketch(KEY, 3, 4),
+        "sketch.tensor_sketch: dims need to be a sequence of ints, got 3",
+    ),
+    (
+        lambda: sketch.tensor_sketch(KEY, (3, 0), 4),
+        "sketch.tensor_sketch: dims need to be one or more ints, at least 1, got (3, 0)",
+    ),
+    (
+        lambda: sketch.tensor_sketch(KEY, (), 4),
+        "sketch.tensor_sketch: dims need to be one or more ints, at least 1, got ()",
+    ),
+    (
+        lambda: SKETCH.sketches[0] @ z(2),
+        "sketch.CountSketch: x needs shape (3,) or (3, k), got (2,)",
+    ),
+    (lambda: SKETCH @ z(5), "sketch.TensorSketch: x needs shape (6,) or (6, k), got (5,)"),
+    (
+        lambda: SKETCH @ operators.KhatriRao(z(2, 2), z(3, 2)),
+        "sketch.TensorSketch: @ needs an array, or a KhatriRao or Kronecker of factors with 3 and "
+        "2 rows, got a KhatriRao with 2 and 3",
+    ),
+    (
+        lambda: SKETCH @ operators.FaceSplitting(z(6, 2), z(6, 2)),
+        "sketch.TensorSketch: @ needs an array, or a KhatriRao or Kronecker of factors with 3 and "
+        "2 rows, got a FaceSplitting with 6 and 6",
+    ),
+    (
+        lambda: SKETCH.sketches[0].to_dense(int),
+        "sketch.CountSketch.to_dense: dtype needs to be floating or complex, got int64",
+    ),
+    (
+        lambda: SKETCH.to_dense(int),
+        "sketch.TensorSketch.to_dense: dtype needs to be floating or complex, got int64",
+    ),
+    (
+        lambda: sketch.polynomial_features(z(2), z(3, 2)),
+        "sketch.polynomial_features: needs a TensorSketch, got ndarray",
+    ),
+    (
+        lambda: sketch.polynomial_features(z(7, 3), SKETCH),
+        "sketch.polynomial_features: x needs as many features as each part of the sketch has "
+        "entries, got (7, 3) for a sketch of (3, 2)",
+    ),
+    (
+        lambda: sketch.polynomial_features(z(3), sketch.tensor_sketch(KEY, (3,), 4), coef0=1.0),
+        "sketch.polynomial_features: x needs one feature less than each part of the sketch has "
+        "entries (coef0 is one), got (3,) for a sketch of (3,)",
+    ),
+    (
+        lambda: sketch.polynomial_features(z(3), sketch.tensor_sketch(KEY, (3,), 4), gamma=z(2)),
+        "sketch.polynomial_features: gamma needs to be a scalar, got shape (2,)",
+    ),
+    # array models
+    (
+        lambda: glam.fitted(z(5, 3), z(3)),
+        "glam.fitted: bases need to be a sequence of matrices, got ndarray",
+    ),
+    (
+        lambda: glam.fitted([z(5, 3), z(4)], z(3)),
+        "glam.fitted: bases need to be matrices, one for each mode, got (5, 3) and (4,)",
+    ),
+    (
+        lambda: glam.fitted([], z(3)),
+        "glam.fitted: bases need to be matrices, one for each mode, got none",
+    ),
+    (
+        lambda: glam.fitted(BASES, z(2, 3)),
+        "glam.fitted: coefficients need shape (3, 2), as the bases say, got (2, 3)",
+    ),
+    (
+        lambda: glam.cross_product(BASES, z(5)),
+        "glam.cross_product: y needs shape (5, 4), as the bases say, got (5,)",
+    ),
+    (
+        lambda: glam.cross_product(BASES, z(5, 4), entry_weights=z(5)),
+        "glam.cross_product: entry_weights need the shape of the tensor, got (5,) for (5, 4)",
+    ),
+    (
+        lambda: glam.weighted_gram(BASES, z(5, 4) * 1j),
+        "glam.weighted_gram: entry_weights need to be real, got complex128",
+    ),
+    (
+        lambda: glam.smooth(z(5, 4), BASES, SQUARES[:1], z(2)),
+        "glam.smooth: penalties need to be square, one for each basis with 3 and 2 columns, "
+        "got (3, 3)",
+    ),
+    (
+        lambda: glam.smooth(z(5, 4), BASES, SQUARES, 1.0),
+        "glam.smooth: smoothing needs one parameter for each of the 2 modes, got ()",
+    ),
+    (
+        lambda: glam.smooth(z(5, 4), BASES, SQUARES, [1j, 1j]),
+        "glam.smooth: smoothing needs to be real, got complex128",
+    ),
+    (
+        lambda: glam.bspline_basis(z(2, 2), z(8)),
+        "glam.bspline_basis: x needs to be a vector, got shape (2, 2)",
+    ),
+    (
+        lambda: glam.bspline_basis(z(2), z(7)),
+        "glam.bspline_basis: knots need to be a vector of 8 entries or more, got shape (7,)",
+    ),
+    (
+        lambda: glam.bspline_basis(z(2), z(8), degree=-1),
+        "glam.bspline_basis: degree needs to be at least 0, got -1",
+    ),
+    (
+        lambda: glam.uniform_knots(z(2), 1.0, 3),
+        "glam.uniform_knots: low needs to be a scalar, got shape (2,)",
+    ),
+    (
+        lambda: glam.uniform_knots(0.0, 1.0, 0),
+        "glam.uniform_knots: segments needs to be at least 1, got 0",
+    ),
+    (
+        lambda: glam.difference_penalty(3, order=3),
+        "glam.difference_penalty: order needs to be at least 0 and below 3, got 3",
+    ),
+    (
+        lambda: glam.difference_penalty(3, order=0.5),
+        "glam.difference_penalty: order needs to be an int, got 0.5",
     ),
     # plots
     (lambda: jkr.plot.history(3), "plot.history: results needs to be CPResult, got int"),

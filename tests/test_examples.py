@@ -6,11 +6,11 @@ import sys
 RUN = """
 import doctest, inspect, sys
 import jkr
-from jkr import cp, datasets, operators, plot
+from jkr import cp, datasets, glam, operators, plot, sketch
 
 finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
 without = []
-for module in (jkr, cp, datasets, operators, plot):
+for module in (jkr, cp, datasets, glam, operators, plot, sketch):
     for name in sorted(vars(module)):
         value = getattr(module, name)
         if name.startswith("_") or not getattr(value, "__module__", "").startswith("jkr"):

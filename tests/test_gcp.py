@@ -169,9 +169,9 @@ def test_gaussian_options_mean_what_they_mean_in_als(options):
 
 def test_a_penalty_sees_factors_of_equal_size_and_counts():
     def roughness(factors):
-        return 10.0 * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
+        return 2.0 * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
 
-    result = gcp(NOISY, penalty=roughness, l2=0.1, tol=0, max_iters=1500)
+    result = gcp(NOISY, penalty=roughness, l2=0.1, tol=0, max_iters=500)
     share = result.cp.weights ** (1 / 3)
     factors = [a * share[None, :] for a in result.cp.factors]
     expected = (
@@ -181,7 +181,7 @@ def test_a_penalty_sees_factors_of_equal_size_and_counts():
     )
     assert_allclose(result.history[-1], expected, rtol=1e-9)
     rough = lambda cp: jnp.sum(jnp.diff(cp.factors[2], axis=0) ** 2)  # noqa: E731
-    assert rough(result.cp) < 0.5 * rough(gcp(NOISY, l2=0.1, tol=0, max_iters=300).cp)
+    assert rough(result.cp) < 0.8 * rough(gcp(NOISY, l2=0.1, tol=0, max_iters=300).cp)
     assert result.stationarity < 1e-6
 
 

@@ -7,6 +7,7 @@
 - `_kronecker`: Kronecker products with a vector or matrix, a mode at a time.
 - `_gram`: Grams and weighted Grams (I10ᴴ, J3ᴴ).
 - `_solve`, `_lstsq`: small semi-definite systems, and least squares by J1.
+- `_definite`: positive definite systems of any size, with a flag for those that are not.
 - `_elementwise`: sums over functions of the entries of a model and of a tensor, block by block.
 - `_cg`: large symmetric systems, known by their products.
 
@@ -17,7 +18,7 @@ Custom derivative rules, here and in `cp`; each stands under its function, which
 | R1 | `khatri_rao_gram` | I10ᴴ | Ā = conj(A)((Ḡ+Ḡᴴ)∘G₋), one product a factor: `custom_jvp` |
 | R2 | `mttkrp`, `mttkrps`, products, `full` | J5 | saves arguments only: `jax.checkpoint` |
 | R2 | the right partial product | J5 | no transposed copy of X in its transpose: `custom_jvp` |
-| R3 | `khatri_rao_lstsq` | J1 | one more solve with the factor: `lax.custom_linear_solve` |
+| R3 | `khatri_rao_lstsq`, `glam.smooth` | J1 | one more solve: `lax.custom_linear_solve` |
 | R4 | `cp.loss` | J6, J5 | gradient matrices with the value, two passes over T: `custom_jvp` |
 | R5 | `cp.loss` with entry weights or another loss | J5 | the same block by block: `custom_jvp` |
 | R6 | `CPTensor.normalize`, `norm` | | zero, not NaN, at zero columns: a guarded root |

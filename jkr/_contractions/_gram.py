@@ -125,20 +125,17 @@ def weighted_gram(
     arrays, rank = _check.factors("weighted_gram", factors, w.shape)
     n = _check.mode("weighted_gram", mode, w.ndim)
     w = _check.inexact("weighted_gram", _check.real("weighted_gram", "entry_weights", w))
-    arrays = _check.promoted(*(_check.inexact("weighted_gram", a) for a in arrays))
-    # Real weights and complex factors belong together, whatever the promotion setting.
-    dtype = jnp.promote_types(w.dtype, arrays[0].real.dtype)
-    if jnp.iscomplexobj(arrays[0]):
-        dtype = jnp.complex128 if dtype == jnp.float64 else jnp.complex64
-    w, *arrays = (a.astype(dtype) for a in (w, *arrays))
+    w, arrays = _check.with_weights(w, [_check.inexact("weighted_gram", a) for a in arrays])
+    w = w.astype(arrays[0].dtype)
     upper = mttkrp(w, [pair_columns(a) for a in arrays], n, precision=precision)
     return square(upper, rank)
 
 
 def pair_columns(a: Array) -> Array:
     """conj(A) • A in its R(R+1)/2 different columns: those of pairs r ≤ s (J3ᴴ)."""
-    rows, columns = np.triu_indices(a.shape[1])
-    return a[:, rows].conj() * a[:, columns]
+    # One look-up for both: two of the same constant matrix are miscompiled by XLA in JAX 0.8.0.
+    both = a[:, np.stack(np.triu_indices(a.shape[1]))]
+    return both[:, 0].conj() * both[:, 1]
 
 
 def square(upper: Array, rank: int) -> Array:

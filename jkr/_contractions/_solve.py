@@ -11,6 +11,9 @@ iterative refinement, x += FᴴF(b − G x), brings the residual down to roundin
 with an explicit inverse may leave a factor √cond(G).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -42,13 +45,21 @@ def psd_solve(G: Array, b: Array, *, minimum_norm: bool = True) -> Array:
     if G.shape[0] == 0:
         return b
     F = inverse_root(lax.stop_gradient(G), minimum_norm=minimum_norm)
+    return implicit_solve(G, b, partial(_normal, F))
+
+
+def implicit_solve(G: Array, b: Array, inverse: Callable[[Array], Array]) -> Array:
+    """Solution of G x = b, G Hermitian, by v to G⁺v, refined once, whose derivative is not taken.
+
+    Derivatives (R3) are those of the equation, one more solve each: `lax.custom_linear_solve`.
+    """
 
     def multiply(v: Array) -> Array:
         return matmul(G, v)
 
     def solve(multiply, v: Array) -> Array:
-        x = _normal(F, v)
-        return x + _normal(F, v - multiply(x))
+        x = inverse(v)
+        return x + inverse(v - multiply(x))
 
     def transpose_solve(multiply, v: Array) -> Array:
         # Gᵀ = conj(G), so Gᵀx = v is G conj(x) = conj(v).
@@ -63,7 +74,7 @@ def inverse_root(G: Array, *, minimum_norm: bool = True) -> Array:
     diagonal = jnp.diagonal(G).real
     usable = diagonal > 0
     scale = jnp.where(usable, lax.rsqrt(jnp.where(usable, diagonal, 1)), 1).astype(G.dtype)
-    E, pivots = _eliminate(scale[:, None] * G * scale[None, :], max(G.shape[0], 16) * eps)
+    E, pivots = eliminate(scale[:, None] * G * scale[None, :], max(G.shape[0], 16) * eps)
     E, null = E * scale[None, :], pivots == 0
     F = jnp.where(null, 0, lax.rsqrt(jnp.where(null, 1, pivots))).astype(G.dtype)[:, None] * E
     if not minimum_norm:
@@ -75,7 +86,7 @@ def is_singular(G: Array, tolerance: float) -> Array:
     """Whether a pivot of G, scaled to a unit diagonal, does not exceed the tolerance."""
     diagonal = jnp.diagonal(G).real
     scale = lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)).astype(G.dtype)
-    return jnp.any(_eliminate(scale[:, None] * G * scale[None, :], tolerance)[1] == 0)
+    return jnp.any(eliminate(scale[:, None] * G * scale[None, :], tolerance)[1] == 0)
 
 
 def _project(F: Array, E: Array, null: Array) -> Array:
@@ -84,14 +95,14 @@ def _project(F: Array, E: Array, null: Array) -> Array:
     norms = jnp.sqrt(jnp.sum(jnp.abs(N) ** 2, axis=1, keepdims=True))
     N = N / jnp.where(norms == 0, 1, norms).astype(N.dtype)
     overlaps = matmul(N, N.conj().T)
-    root, pivots = _eliminate(overlaps + jnp.diag(~null).astype(N.dtype), 0)
+    root, pivots = eliminate(overlaps + jnp.diag(~null).astype(N.dtype), 0)
     root = lax.rsqrt(pivots).astype(N.dtype)[:, None] * root
     B = matmul(root, N)
     FB = matmul(F, B.conj().T)
     return F - matmul(FB, B)
 
 
-def _eliminate(G: Array, tolerance: float) -> tuple[Array, Array]:
+def eliminate(G: Array, tolerance: float) -> tuple[Array, Array]:
     """E and the pivots d of E G Eᴴ = diag(d); 0 for pivots that do not exceed the tolerance."""
     R = G.shape[0]
     lines = jnp.arange(R)
