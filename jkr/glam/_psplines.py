@@ -106,7 +106,7 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
     Source: Eilers & Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655.
     """
     name = "glam.uniform_knots"
-    segments = _check.at_least_one(name, "segments", segments)
+    segments = _check.at_least(name, "segments", segments)
     degree = _check.nonnegative(name, "degree", degree)
     low, high = (_check.real_scalar(name, what, x) for what, x in (("low", low), ("high", high)))
     low, high = _check.promoted(low, high)
@@ -137,7 +137,7 @@ def difference_penalty(n: int, order: int = 2) -> Array:
     Source: Eilers & Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655.
     """
     name = "glam.difference_penalty"
-    n = _check.at_least_one(name, "n", n)
+    n = _check.at_least(name, "n", n)
     order = _check.nonnegative(name, "order", order, below=n)
     D = np.diff(np.eye(n), order, axis=0)
     return jnp.asarray(D.T @ D, jnp.result_type(float))

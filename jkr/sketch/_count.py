@@ -83,7 +83,7 @@ def count_sketch(key: Array, n: int, size: int) -> CountSketch:
     doi:10.1145/1553374.1553516 (the variance).
     """
     name = "sketch.count_sketch"
-    n, size = _check.at_least_one(name, "n", n), _check.at_least_one(name, "size", size)
+    n, size = _check.at_least(name, "n", n), _check.at_least(name, "size", size)
     place, sign = jax.random.split(_check.key(name, key))
     indices = jax.random.randint(place, (n,), 0, size, jnp.int32)
     return CountSketch(indices, jax.random.rademacher(sign, (n,), jnp.int8), size)

@@ -121,7 +121,7 @@ def tensor_sketch(key: Array, dims: Sequence[int], size: int) -> TensorSketch:
     variance).
     """
     name = "sketch.tensor_sketch"
-    dims, size = _check.counts(name, "dims", dims), _check.at_least_one(name, "size", size)
+    dims, size = _check.counts(name, "dims", dims), _check.at_least(name, "size", size)
     keys = jax.random.split(_check.key(name, key), len(dims))
     return TensorSketch(tuple(count_sketch(k, n, size) for k, n in zip(keys, dims, strict=True)))
 
