@@ -43,9 +43,6 @@ from typing import TYPE_CHECKING, Any
 
 from jkr import cp as cp
 from jkr import datasets as datasets
-from jkr import glam as glam
-from jkr import operators as operators
-from jkr import sketch as sketch
 from jkr._contractions._gram import khatri_rao_gram as khatri_rao_gram
 from jkr._contractions._gram import weighted_gram as weighted_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq as khatri_rao_lstsq
@@ -70,7 +67,10 @@ from jkr._products._vec import unvec as unvec
 from jkr._products._vec import vec as vec
 
 if TYPE_CHECKING:
+    from jkr import glam as glam
+    from jkr import operators as operators
     from jkr import plot as plot
+    from jkr import sketch as sketch
 
 __version__ = "0.1.0"
 
@@ -105,17 +105,22 @@ __all__ = [
 ]
 
 
+# Imported when they are used: `import jkr` stays quick, and matplotlib may be missing.
+_LATER = ("glam", "operators", "plot", "sketch")
+
+
 def __getattr__(name: str) -> Any:
-    # Imported when it is used: matplotlib stays out of `import jkr`, and may be missing.
-    if name != "plot":
+    if name not in _LATER:
         raise AttributeError(f"module 'jkr' has no attribute {name!r}")
     try:
-        return importlib.import_module("jkr.plot")
+        return importlib.import_module(f"jkr.{name}")
     except ModuleNotFoundError as error:
+        if name != "plot":
+            raise
         raise ModuleNotFoundError(
             f"jkr.plot needs {error.name}: pip install 'jkr[plot]'", name=error.name
         ) from error
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "plot"})
+    return sorted({*globals(), *_LATER})
