@@ -603,10 +603,8 @@ def function(name: str, what: str, value: Any) -> Any:
 
 def elementwise(name: str, what: str, out: Any, entries: Any) -> None:
     """What an elementwise, real function of such entries is to give."""
-    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
-    real = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-    if shape != entries.shape or not real:
-        got = f"{type(out).__name__}" if shape is None else f"shape {shape}, {dtype}"
+    got = _not_real(out, entries.shape)
+    if got:
         raise ValueError(
             f"{name}: {what} needs to give one real number an entry, got {got} "
             f"for shape {entries.shape}, {entries.dtype}"
@@ -637,7 +635,14 @@ def as_many(name: str, what: str, some: Sequence[Any], where: str, others: Seque
 
 def one_number(name: str, what: str, out: Any) -> None:
     """What a function to a real number is to give, as a shape and dtype."""
-    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
-    if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        got = type(out).__name__ if shape is None else f"shape {shape}, {dtype}"
+    got = _not_real(out, ())
+    if got:
         raise ValueError(f"{name}: {what} needs to give one real number, got {got}")
+
+
+def _not_real(out: Any, shape: Sizes) -> str:
+    """What came, where that is no real floating array of that shape; else nothing."""
+    came, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
+    if came == shape and dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+        return ""
+    return type(out).__name__ if came is None else f"shape {came}, {dtype}"

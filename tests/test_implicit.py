@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from numpy.testing import assert_allclose
+from readings import gauge_free
 
 from jkr import cp
 
@@ -20,24 +21,6 @@ def tensor(rank, noise, dtype=float, shape=SHAPE, seed=0):
     x = cp.random(jax.random.key(seed), shape, rank, dtype=dtype).full()
     e = jax.random.normal(jax.random.key(seed + 100), shape, dtype)
     return x + noise * jnp.std(x).astype(x.dtype) * e
-
-
-def gauge_free(result):
-    """Functions of the reconstruction, of the fit, of weights and of columns up to phase."""
-    weights, factors = result.cp
-    full = result.cp.full()
-    c = jnp.cos(jnp.arange(float(full.size))).reshape(full.shape)
-    of_columns = sum(
-        jnp.sum(jnp.sin(jnp.arange(float(a.size))).reshape(a.shape) * jnp.abs(a) ** 2)
-        for a in factors
-    )
-    return jnp.stack(
-        [
-            jnp.sum(c * jnp.abs(full) ** 2) + jnp.sum(c.astype(full.dtype) * full).real,
-            result.fit,
-            of_columns + jnp.sum(jnp.abs(weights) ** 1.5),
-        ]
-    )
 
 
 WEIGHTS = jax.random.uniform(jax.random.key(8), SHAPE) + 0.3

@@ -20,7 +20,7 @@ from jkr._contractions._norms import column_norms, square_root
 from jkr._contractions._precise import gram
 from jkr._contractions._solve import is_singular
 from jkr._products._hadamard import hadamard
-from jkr.cp._data import observed
+from jkr.cp._data import measured
 from jkr.cp._equations import merged, parted
 from jkr.cp._fit import Ending, Problem, padded
 from jkr.cp._implicit import Factors, balanced, normal_form
@@ -177,9 +177,7 @@ class GCP:
         free = balanced(weights, units)
         last = objective.value(free, data)
         x, w = data.x, data.w
-        scale = jnp.max(jnp.abs(observed(x, w)))
-        scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1)
-        error = square_root(objective.squared_error(cp, x, w, scale))
+        error = square_root(objective.squared_error(cp, x, w, measured(x, w)[0]))
         slope = objective.stationarity(free, data)
         eps = float(jnp.finfo(x.dtype).eps)
         vanished = jnp.any(weights.real <= eps * jnp.max(weights.real))
