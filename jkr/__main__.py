@@ -6,9 +6,7 @@ is ever half written.
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 
 import jkr
 from jkr import cp, datasets
+from jkr.cp._files import named, replace
 from jkr.cp._result import NOT_FINITE
 
 _EVERY = 10  # sweeps between two progress lines
@@ -79,9 +78,7 @@ def _fit(options: argparse.Namespace) -> None:
         _check_folder(options.out)
     result = _fitted(tensor, options)
     if options.out:
-        weights, factors = result.cp
-        arrays: dict[str, Any] = {"weights": weights, "fit": result.fit}
-        arrays |= {f"factor_{n}": a for n, a in enumerate(factors)}
+        arrays = named("fit", result.cp) | {"fit": np.asarray(result.fit)}
         _write(options.out, lambda file: np.savez(file, **arrays))
     if options.plot:
         title = f"{options.file.name}, rank {options.rank}, fit {float(result.fit):.3f}"
@@ -192,23 +189,8 @@ def _write_plot(path: Path, result: cp.CPResult, title: str, **axes: Any) -> Non
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside its place, then move it there."""
-    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    replace(path, write)
     print(f"wrote {path}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@
 - `condition`, `Condition`, `standard_errors`: how well a model is determined;
 - `core_consistency`, `degeneracy`: whether to believe it;
 - `rank_scan`, `RankScan`: how many components;
-- `align`, `congruence`, `factor_match_score`: comparing models.
+- `align`, `congruence`, `factor_match_score`: comparing models;
+- `save`, `load`: models in `.npz` files.
 """
 
 from jkr.cp import losses as losses
@@ -21,6 +22,8 @@ from jkr.cp._als import als_step as als_step
 from jkr.cp._descent import GCPState as GCPState
 from jkr.cp._diagnostics import core_consistency as core_consistency
 from jkr.cp._diagnostics import degeneracy as degeneracy
+from jkr.cp._files import load as load
+from jkr.cp._files import save as save
 from jkr.cp._gcp import gcp as gcp
 from jkr.cp._gcp import gcp_init as gcp_init
 from jkr.cp._gcp import gcp_step as gcp_step
@@ -60,10 +63,12 @@ __all__ = [
     "gcp",
     "gcp_init",
     "gcp_step",
+    "load",
     "loss",
     "losses",
     "pullback",
     "random",
     "rank_scan",
+    "save",
     "standard_errors",
 ]
