@@ -14,10 +14,9 @@ import jkr
 from benchmarks.problems import label
 from benchmarks.timing import ms, race, times
 
-TITLE = "Poisson counts, whole fits (float64, ms); −log-likelihood less that of the truth"
+TITLE = "Poisson counts, whole fits (ms); −log-likelihood less that of the truth"
 HEADER = (
     "problem",
-    "seed",
     "jkr",
     "first call",
     "pyttb",
@@ -86,8 +85,7 @@ def rows(compare, repeats):
             truth = _likelihood(mean, counts)
             theirs = _likelihood(calls["pyttb"](), counts) - truth if "pyttb" in compare else None
         yield (
-            label(SHAPE, RANK),
-            str(seed),
+            f"{label(SHAPE, RANK)}, float64, draw {seed}",
             ms(t["jkr"]),
             ms(first),
             ms(t.get("pyttb")),

@@ -41,7 +41,7 @@ def temporaries(f: Callable, *args: Any) -> float:
 
 def ms(value: float | None) -> str:
     """Milliseconds, three digits; a dash for what was not run."""
-    return "–" if value is None else f"{value:.3g}"
+    return "–" if value is None else f"{float(f'{value:.3g}'):g}"
 
 
 def times(value: float) -> str:

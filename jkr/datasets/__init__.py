@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+__all__ = ["Dataset", "covid19_serology", "il2_response"]
+
 
 class Dataset(NamedTuple):
     """A real tensor and what its axes mean.
