@@ -41,8 +41,6 @@ Conventions
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jkr import cp as cp
-from jkr import datasets as datasets
 from jkr._contractions._gram import khatri_rao_gram as khatri_rao_gram
 from jkr._contractions._gram import weighted_gram as weighted_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq as khatri_rao_lstsq
@@ -67,6 +65,8 @@ from jkr._products._vec import unvec as unvec
 from jkr._products._vec import vec as vec
 
 if TYPE_CHECKING:
+    from jkr import cp as cp
+    from jkr import datasets as datasets
     from jkr import glam as glam
     from jkr import operators as operators
     from jkr import plot as plot
@@ -106,7 +106,7 @@ __all__ = [
 
 
 # Imported when they are used: `import jkr` stays quick, and matplotlib may be missing.
-_LATER = ("glam", "operators", "plot", "sketch")
+_LATER = ("cp", "datasets", "glam", "operators", "plot", "sketch")
 
 
 def __getattr__(name: str) -> Any:
