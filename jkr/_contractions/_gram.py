@@ -107,8 +107,9 @@ def weighted_gram(
         default float.
 
     Raises:
-        ValueError: complex weights, factors that are no sequence of matrices with equal column
-            counts and one row for each index of their mode, or a mode out of range.
+        ValueError: weights that are complex or of order 0, factors that are no sequence of matrices
+            with equal column counts and one row for each index of their mode, or a mode out of
+            range or no int.
 
     Example:
         >>> import jax.numpy as jnp, jkr

@@ -39,8 +39,8 @@ def mttkrp(
         float32.
 
     Raises:
-        ValueError: factors that are no sequence of matrices with equal column counts and one row
-            for each index of their mode, or a mode out of range.
+        ValueError: a tensor of order 0, factors that are no sequence of matrices with equal column
+            counts and one row for each index of their mode, or a mode out of range or no int.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -85,8 +85,8 @@ def mttkrps(
         Tuple of N arrays (I_n, R), of the operands' (promoted) dtype.
 
     Raises:
-        ValueError: factors that are no sequence of matrices with equal column counts and one row
-            for each index of their mode.
+        ValueError: a tensor of order 0, or factors that are no sequence of matrices with equal
+            column counts and one row for each index of their mode.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -97,7 +97,7 @@ def mttkrps(
     Derivative (R2): as for `mttkrp`; all cotangents together cost a few passes over the tensor,
     whatever the number of modes.
 
-    Source: as for `mttkrp`.
+    Source: as for `mttkrp`: law J5, and doi:10.1109/TSP.2013.2269903 for the two passes.
     """
     x = _check.tensor("mttkrps", tensor)
     arrays, _ = _check.factors("mttkrps", factors, x.shape)

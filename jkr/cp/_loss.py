@@ -50,7 +50,7 @@ def loss(
     entry weights, and for every other loss, entries are summed one by one, in blocks.
 
     Args:
-        cp: the model, of the tensor's shape.
+        cp: the model, a CPTensor (I_1, …, I_N) of any rank.
         tensor: T (I_1, …, I_N).
         loss: one of `cp.losses`, or any elementwise f(model, data) with real values. It is
             evaluated as it stands, whatever the sign of the model and the range of the data.
@@ -63,9 +63,9 @@ def loss(
         Real scalar, of the operands' (promoted) precision.
 
     Raises:
-        ValueError: a tensor of another shape than the model, entry_weights of another shape than
-            the tensor, complex entry_weights; a loss that is no function of (model, data) with real
-            values of their shape.
+        ValueError: no CP model, a tensor of another shape than the model, entry_weights of another
+            shape than the tensor, complex entry_weights; a loss that is no function of (model,
+            data) with real values of their shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr

@@ -34,7 +34,7 @@ def fitted(
 
     Args:
         bases: matrices (Iₙ, Jₙ), one a mode, a sequence.
-        coefficients: Θ (J_1, …, J_d).
+        coefficients: Θ (J_1, …, J_d), an array.
         precision: of the matrix products, as in `jax.lax.dot_general`.
 
     Returns:

@@ -17,10 +17,11 @@ class Kronecker(Product):
         *ms: matrices (I_n, J_n); a Kronecker among them gives its factors (⊗ is associative).
 
     Attributes:
-        factors: the matrices, in their common dtype.
+        factors: the matrices (I_n, J_n), in their common dtype.
+        crossed: (True, True): rows and columns are crossed.
 
     Raises:
-        ValueError: no matrix, or not two dimensions.
+        ValueError: no matrix, not two dimensions, or a list of matrices (unpack it).
 
     Example:
         >>> import jax.numpy as jnp, jkr
