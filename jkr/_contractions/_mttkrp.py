@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._groups import all_modes, one_mode
 from jkr._contractions._partial import Precision
+from jkr._contractions._precise import promoted
 
 
 def mttkrp(
@@ -59,7 +60,7 @@ def mttkrp(
     x = _check.tensor("mttkrp", tensor)
     arrays, _ = _check.factors("mttkrp", factors, x.shape)
     n = _check.mode("mttkrp", mode, x.ndim)
-    x, *arrays = _check.promoted(x, *arrays)
+    x, *arrays = promoted(x, *arrays)
     return _mttkrp(x, tuple(arrays), n, precision)
 
 
@@ -101,7 +102,7 @@ def mttkrps(
     """
     x = _check.tensor("mttkrps", tensor)
     arrays, _ = _check.factors("mttkrps", factors, x.shape)
-    x, *arrays = _check.promoted(x, *arrays)
+    x, *arrays = promoted(x, *arrays)
     return _mttkrps(x, tuple(arrays), precision)
 
 

@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator, gram
+from jkr._contractions._precise import accumulator, gram, promoted
 from jkr._contractions._solve import psd_solve
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked, dense, phase
@@ -61,7 +61,7 @@ def core_consistency(
 
 @jax.jit
 def _core_consistency(model: CPTensor, x: Array, w: Array | None) -> Array:
-    weights, x, *factors = _check.promoted(model.weights, x, *model.factors)
+    weights, x, *factors = promoted(model.weights, x, *model.factors)
     dtype, wide = x.real.dtype, accumulator(x.dtype)
     weights, x, *factors = (a.astype(wide) for a in (weights, x, *factors))
     if w is not None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
-from jkr._contractions._precise import gram
+from jkr._contractions._precise import gram, promoted
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked, phase
 
@@ -127,7 +127,7 @@ def _cosines(name: str, a: CPTensor, b: CPTensor) -> list[Array]:
     """Unit columns' aᵣᴴbₛ, (R, S), of each mode."""
     one, other = (CPTensor(*checked(name, model)).normalize() for model in (a, b))
     _check.same_shape(name, one.shape, other.shape)
-    pairs = [_check.promoted(*pair) for pair in zip(one.factors, other.factors, strict=True)]
+    pairs = [promoted(*pair) for pair in zip(one.factors, other.factors, strict=True)]
     return [gram(f, g) for f, g in pairs]
 
 

@@ -12,7 +12,7 @@ from jax import Array, lax
 from jkr import _check
 from jkr._contractions._norms import column_norms, square_root
 from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator, gram, matmul
+from jkr._contractions._precise import accumulator, gram, matmul, promoted
 from jkr._contractions._reconstruct import reconstruct
 from jkr._products._hadamard import hadamard
 
@@ -130,9 +130,7 @@ class CPTensor(NamedTuple):
         other_weights, other_factors = checked("cp.CPTensor.inner", other)
         other_shape = tuple(b.shape[0] for b in other_factors)
         _check.same_shape("cp.CPTensor.inner", self.shape, other_shape)
-        weights, other_weights, *both = _check.promoted(
-            weights, other_weights, *factors, *other_factors
-        )
+        weights, other_weights, *both = promoted(weights, other_weights, *factors, *other_factors)
         one = CPTensor(weights, tuple(both[: len(factors)]))
         another = CPTensor(other_weights, tuple(both[len(factors) :]))
         return wide_inner(one, another).astype(weights.dtype)
@@ -237,7 +235,5 @@ def checked(name: str, cp: CPTensor) -> tuple[Array, tuple[Array, ...]]:
     weights, factors = _check.parts(name, cp)
     factors, rank = _check.factors(name, factors)
     weights = _check.weights(name, weights, rank)
-    weights, *factors = _check.promoted(
-        *(_check.inexact(name, array) for array in (weights, *factors))
-    )
+    weights, *factors = promoted(*(_check.inexact(name, array) for array in (weights, *factors)))
     return weights, tuple(factors)

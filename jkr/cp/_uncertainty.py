@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._elementwise import entry_sum, squared_distance
 from jkr._contractions._gram import product_of_others
-from jkr._contractions._precise import accumulator, gram, matmul
+from jkr._contractions._precise import accumulator, gram, matmul, promoted
 from jkr.cp._data import measured, unit_weights
 from jkr.cp._model import CPTensor, checked
 from jkr.cp._result import CPResult
@@ -156,7 +156,7 @@ def standard_errors(
 @jax.jit
 def _standard_errors(model: CPTensor, x: Array, w: Array | None) -> CPTensor:
     weights, units = _unit_model(model)
-    weights, x, *units = _check.promoted(weights, x.astype(accumulator(x.dtype)), *units)
+    weights, x, *units = promoted(weights, x.astype(accumulator(x.dtype)), *units)
     w = None if w is None else w.astype(x.real.dtype)
     scale, *_ = measured(x, w)
     w = None if w is None else unit_weights(w)

@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator
+from jkr._contractions._precise import accumulator, promoted
 
 
 def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
@@ -59,7 +59,7 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
         _check.real_vector(name, what, v, least)
         for what, v, least in (("x", x, 0), ("knots", knots, 2 * degree + 2))
     )
-    points, t = _check.promoted(points, t)
+    points, t = promoted(points, t)
     return _cox_de_boor(points, t, degree)
 
 
@@ -111,7 +111,7 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
     segments = _check.at_least(name, "segments", segments)
     degree = _check.nonnegative(name, "degree", degree)
     low, high = (_check.real_scalar(name, what, x) for what, x in (("low", low), ("high", high)))
-    low, high = _check.promoted(low, high)
+    low, high = promoted(low, high)
     steps = jnp.asarray(np.arange(-degree, segments + degree + 1) / segments, low.dtype)
     return low * (1 - steps) + high * steps
 

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._definite import definite_solve
-from jkr._contractions._precise import accumulator
+from jkr._contractions._precise import accumulator, promoted
 from jkr._products._pairing import paired
 from jkr.glam._arrays import array_gram, modelled, projected, weighed
 
@@ -138,7 +138,7 @@ def smooth(
     matrices = _check.penalties(name, penalties, columns)
     parameters = _check.smoothing(name, smoothing, len(rows))
     w = None if entry_weights is None else _check.entry_weights(name, entry_weights, rows)
-    data, *arrays = _check.promoted(data, *arrays)
+    data, *arrays = promoted(data, *arrays)
     dtype = data.dtype
     wide = accumulator(dtype)
     real = jnp.zeros((), wide).real.dtype

@@ -2,8 +2,8 @@
 
 from jax import Array
 
-from jkr import _check
 from jkr._contractions._kronecker import kronecker_matmul
+from jkr._contractions._precise import promoted
 from jkr.operators._product import Product
 
 
@@ -42,5 +42,5 @@ class Kronecker(Product):
         return Kronecker(*(a.T for a in self.factors))
 
     def _apply(self, x: Array) -> Array:
-        x, *factors = _check.promoted(x, *self.factors)
+        x, *factors = promoted(x, *self.factors)
         return kronecker_matmul(factors, x)

@@ -25,6 +25,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._norms import column_norms
+from jkr._contractions._precise import promoted
 from jkr._products._hadamard import hadamard
 from jkr._products._pairing import paired
 
@@ -48,8 +49,8 @@ class Product(ABC):
         for m in ms:
             matrices += m.factors if isinstance(m, type(self)) else (m,)
         rows, columns = self.crossed
-        factors = _check.operands(self._name(), matrices, rows=not rows, columns=not columns)
-        object.__setattr__(self, "factors", factors)
+        arrays = _check.operands(self._name(), matrices, rows=not rows, columns=not columns)
+        object.__setattr__(self, "factors", tuple(promoted(*arrays)))
 
     def __init_subclass__(cls):
         register_pytree_with_keys(
