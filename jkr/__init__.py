@@ -4,45 +4,45 @@ Pure functions of arrays and pytrees, under any nesting of `jit`, `vmap`, `jvp`,
 `linearize`, `hessian`, `scan`, `checkpoint` and sharding. Nothing global is set, no input is
 mutated, randomness comes from explicit keys.
 
-Where things live
-    Dense products: `kronecker`, `hadamard`, `khatri_rao`, `face_splitting`, `penetrating_face`;
-    of partitioned matrices: `tracy_singh`, `block_khatri_rao`, `block_face_splitting`,
-    `block_column_khatri_rao`; beside them `vec`, `unvec`, `unfold`, `fold` and
-    `kronecker_permutation`.
-    Contractions, which never form the product: `khatri_rao_gram`, `khatri_rao_matmul`,
-    `khatri_rao_rmatmul`, `khatri_rao_lstsq`, `face_splitting_matmul`, `mttkrp`, `mttkrps`,
-    `weighted_gram`.
-    `jkr.operators`: the products as lazy operators, whose `@` rewrites by the laws.
-    `jkr.cp`: the CP model and its fits.
-    `jkr.sketch`: count sketch, tensor sketch, polynomial features.
-    `jkr.glam`: generalised linear array models; P-spline smoothing of arrays.
-    `jkr.datasets`: real tensors with axis labels; `jkr.plot`: figures (extra `plot`);
-    `python -m jkr`: the command line.
+Where things live:
 
-Conventions
-    Order. In Khatri–Rao and Kronecker products the last matrix's index runs fastest (SciPy,
-    NumPy, TensorLy). Unfolding is in C order: T₍ₙ₎ = Aₙ diag(λ) (∗_{m≠n} A_m)ᵀ, modes in
-    natural order. Kolda's papers, MATLAB and pyttb unfold in Fortran order and take the
-    products in reverse.
-    Models. `CPTensor(weights, factors)`; factor n is (I_n, R).
-    Arguments. Dense products take matrices one by one, `khatri_rao(a, b, c)`; contractions take
-    the matrices of one product as a sequence, `mttkrp(tensor, [a, b, c], mode)`.
-    Batches. The matrices of dense products may carry leading batch dimensions, which broadcast.
-    Everything else batches by `vmap`.
-    Complex data. Nothing is conjugated unless the name or the docs say so; Grams use ᴴ.
-    dtypes are kept; integers are exact in products (within their width) and become the default
-    float in fits. JAX itself turns 64-bit input into 32 bits unless `jax_enable_x64` is set.
-    Laws and rules are cited by their labels: I1–I34 and J1–J6 are written out as code, and
-    tested, in `tests/test_laws.py`; R1–R7 are the rules listed in `jkr._contractions`.
-    Errors. Shapes that do not fit are `ValueError`s at trace time that name the function, the
-    rule and the shapes; trouble at run time is a status in the result.
+- Dense products: `kronecker`, `hadamard`, `khatri_rao`, `face_splitting`, `penetrating_face`; of
+  partitioned matrices: `tracy_singh`, `block_khatri_rao`, `block_face_splitting`,
+  `block_column_khatri_rao`; beside them `vec`, `unvec`, `unfold`, `fold` and
+  `kronecker_permutation`.
+- Contractions, which never form the product: `khatri_rao_gram`, `khatri_rao_matmul`,
+  `khatri_rao_rmatmul`, `khatri_rao_lstsq`, `face_splitting_matmul`, `mttkrp`, `mttkrps`,
+  `weighted_gram`.
+- `jkr.operators`: the products as lazy operators, whose `@` rewrites by the laws.
+- `jkr.cp`: the CP model and its fits.
+- `jkr.sketch`: count sketch, tensor sketch, polynomial features.
+- `jkr.glam`: generalised linear array models; P-spline smoothing of arrays.
+- `jkr.datasets`: real tensors with axis labels; `jkr.plot`: figures (extra `plot`);
+  `python -m jkr`: the command line.
+
+Conventions:
+
+- Order. In Khatri–Rao and Kronecker products the last matrix's index runs fastest (SciPy, NumPy,
+  TensorLy). Unfolding is in C order: T₍ₙ₎ = Aₙ diag(λ) (∗_{m≠n} A_m)ᵀ, modes in natural order.
+  Kolda's papers, MATLAB and pyttb unfold in Fortran order and take the products in reverse.
+- Models. `CPTensor(weights, factors)`; factor n is (I_n, R).
+- Arguments. Dense products take matrices one by one, `khatri_rao(a, b, c)`; contractions take the
+  matrices of one product as a sequence, `mttkrp(tensor, [a, b, c], mode)`.
+- Batches. The matrices of dense products may carry leading batch dimensions, which broadcast.
+  Everything else batches by `vmap`.
+- Complex data. Nothing is conjugated unless the name or the docs say so; Grams use ᴴ.
+- dtypes are kept; integers are exact in products (within their width) and become the default float
+  in fits. JAX itself turns 64-bit input into 32 bits unless `jax_enable_x64` is set.
+- Laws and rules are cited by their labels: I1–I34 and J1–J6 are written out as code, and tested, in
+  `tests/test_laws.py`; R1–R7 are the rules listed in `jkr._contractions`.
+- Errors. Shapes that do not fit are a `ValueError` at trace time that names the function, the rule
+  and the shapes; so is, everywhere, what is no array of numbers, and a float of 8 bits where
+  floating numbers are needed. Trouble at run time is a status in the result.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jkr import cp as cp
-from jkr import datasets as datasets
 from jkr._contractions._gram import khatri_rao_gram as khatri_rao_gram
 from jkr._contractions._gram import weighted_gram as weighted_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq as khatri_rao_lstsq
@@ -67,6 +67,8 @@ from jkr._products._vec import unvec as unvec
 from jkr._products._vec import vec as vec
 
 if TYPE_CHECKING:
+    from jkr import cp as cp
+    from jkr import datasets as datasets
     from jkr import glam as glam
     from jkr import operators as operators
     from jkr import plot as plot
@@ -106,7 +108,7 @@ __all__ = [
 
 
 # Imported when they are used: `import jkr` stays quick, and matplotlib may be missing.
-_LATER = ("glam", "operators", "plot", "sketch")
+_LATER = ("cp", "datasets", "glam", "operators", "plot", "sketch")
 
 
 def __getattr__(name: str) -> Any:

@@ -141,6 +141,6 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 
 
 def test_importing_the_library_leaves_matplotlib_and_optax_out():
-    code = "import sys, jkr; print([m for m in ('matplotlib', 'optax') if m in sys.modules])"
+    code = "import sys, jkr.cp; print([m for m in ('matplotlib', 'optax') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

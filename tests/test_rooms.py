@@ -1,6 +1,8 @@
 """Imports go one way through the rooms of the package, and only public JAX is used."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import jkr
@@ -48,3 +50,22 @@ def test_als_and_loss_do_not_know_each_other():
     names = {path.stem: set(imported(path)) for path in (PACKAGE / "cp").glob("_*.py")}
     assert not any("_loss" in name for name in names["_als"])
     assert not any("_als" in name for name in names["_loss"])
+
+
+# The first use may be inside a trace: a constant that a module made then would be a tracer.
+LATER = """
+import sys, jax, jkr
+early = [room for room in ROOMS if f"jkr.{room}" in sys.modules]
+trace = jax.make_jaxpr(lambda key: [getattr(jkr, room) for room in ROOMS] and key)
+with jax.checking_leaks():
+    trace(jax.random.key(0))
+from jkr import cp, datasets
+print(early, cp is jkr.cp, datasets is jkr.datasets, set(ROOMS) <= set(dir(jkr)))
+"""
+
+
+def test_rooms_are_imported_when_they_are_used():
+    rooms = ("cp", "datasets", "glam", "operators", "plot", "sketch")
+    code = LATER.replace("ROOMS", repr(rooms))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.strip() == "[] True True True", run.stderr

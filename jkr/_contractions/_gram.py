@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._mttkrp import mttkrp
 from jkr._contractions._partial import Precision
-from jkr._contractions._precise import gram
+from jkr._contractions._precise import gram, promoted, with_weights
+from jkr._contractions._tangents import is_zero
 from jkr._products._hadamard import hadamard
 from jkr._products._pairing import paired
 
@@ -48,7 +49,7 @@ def khatri_rao_gram(*ms: ArrayLike) -> Array:
     Source: laws I10, I10ᴴ; Khatri & Rao, Sankhya 30 (1968) 167–180.
     """
     arrays = _check.matrices("khatri_rao_gram", ms, columns=True)
-    return _gram(tuple(_check.promoted(*arrays)))
+    return _gram(tuple(promoted(*arrays)))
 
 
 @jax.custom_jvp
@@ -64,7 +65,7 @@ def _gram_jvp(primals, tangents):
     batch = jnp.broadcast_shapes(*(g.shape for g in grams))
     total = jnp.zeros(batch, grams[0].dtype)
     for n, (a, da) in enumerate(zip(ms, dms, strict=True)):
-        if not _check.is_zero(da):
+        if not is_zero(da):
             total = total + _hadamard([gram(a, da), *grams[:n], *grams[n + 1 :]])
     return _gram(ms), (total + total.mT.conj()).astype(ms[0].dtype)
 
@@ -107,8 +108,9 @@ def weighted_gram(
         default float.
 
     Raises:
-        ValueError: complex weights, factors that are no sequence of matrices with equal column
-            counts and one row for each index of their mode, or a mode out of range.
+        ValueError: weights that are complex or of order 0, factors that are no sequence of matrices
+            with equal column counts and one row for each index of their mode, or a mode out of
+            range or no int.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -125,7 +127,7 @@ def weighted_gram(
     arrays, rank = _check.factors("weighted_gram", factors, w.shape)
     n = _check.mode("weighted_gram", mode, w.ndim)
     w = _check.inexact("weighted_gram", _check.real("weighted_gram", "entry_weights", w))
-    w, arrays = _check.with_weights(w, [_check.inexact("weighted_gram", a) for a in arrays])
+    w, arrays = with_weights(w, [_check.inexact("weighted_gram", a) for a in arrays])
     w = w.astype(arrays[0].dtype)
     upper = mttkrp(w, [pair_columns(a) for a in arrays], n, precision=precision)
     return square(upper, rank)

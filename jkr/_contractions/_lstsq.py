@@ -12,7 +12,7 @@ from jkr import _check
 from jkr._contractions._gram import khatri_rao_gram
 from jkr._contractions._matmul import khatri_rao_rmatmul
 from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator
+from jkr._contractions._precise import accumulator, promoted
 from jkr._contractions._solve import psd_solve
 
 
@@ -63,7 +63,7 @@ def khatri_rao_lstsq(
     arrays = [_check.inexact(name, a) for a in arrays]
     rows = prod(a.shape[0] for a in arrays)
     y, _ = _check.right_hand_side(name, "y", _check.inexact(name, y), rows)
-    y, *arrays = _check.promoted(y, *arrays)
+    y, *arrays = promoted(y, *arrays)
     wide = accumulator(y.dtype)
     b = khatri_rao_rmatmul([a.astype(wide) for a in arrays], y.astype(wide), precision=precision)
     return normal_solve(name, arrays, b, l2).astype(y.dtype)

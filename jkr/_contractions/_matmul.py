@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._mttkrp import mttkrp
 from jkr._contractions._partial import Precision
+from jkr._contractions._precise import promoted
 from jkr._contractions._reconstruct import reconstruct
 
 
@@ -51,7 +52,7 @@ def khatri_rao_matmul(
     """
     arrays, rank = _check.factors("khatri_rao_matmul", ms, what="ms")
     x, columns = _check.right_hand_side("khatri_rao_matmul", "x", x, rank)
-    x, *arrays = _check.promoted(x, *arrays)
+    x, *arrays = promoted(x, *arrays)
     full = reconstruct((*arrays, x.T if columns else x[None, :]), precision)
     return full.reshape(prod(a.shape[0] for a in arrays), *columns)
 
@@ -88,7 +89,7 @@ def khatri_rao_rmatmul(
     arrays, rank = _check.factors("khatri_rao_rmatmul", ms, what="ms")
     rows = [a.shape[0] for a in arrays]
     y, columns = _check.right_hand_side("khatri_rao_rmatmul", "y", y, prod(rows))
-    y, *arrays = _check.promoted(y, *arrays)
+    y, *arrays = promoted(y, *arrays)
     return _transposed(y, [a.conj() for a in arrays], rows, rank, columns, precision)
 
 
@@ -123,7 +124,7 @@ def face_splitting_matmul(
     arrays, rank = _check.rows_matched("face_splitting_matmul", ms)
     inner = [a.shape[1] for a in arrays]
     x, columns = _check.right_hand_side("face_splitting_matmul", "x", x, prod(inner))
-    x, *arrays = _check.promoted(x, *arrays)
+    x, *arrays = promoted(x, *arrays)
     return _transposed(x, [a.T for a in arrays], inner, rank, columns, precision)
 
 

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._groups import all_modes, one_mode
 from jkr._contractions._partial import Precision
+from jkr._contractions._precise import promoted
 
 
 def mttkrp(
@@ -39,8 +40,8 @@ def mttkrp(
         float32.
 
     Raises:
-        ValueError: factors that are no sequence of matrices with equal column counts and one row
-            for each index of their mode, or a mode out of range.
+        ValueError: a tensor of order 0, factors that are no sequence of matrices with equal column
+            counts and one row for each index of their mode, or a mode out of range or no int.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -59,7 +60,7 @@ def mttkrp(
     x = _check.tensor("mttkrp", tensor)
     arrays, _ = _check.factors("mttkrp", factors, x.shape)
     n = _check.mode("mttkrp", mode, x.ndim)
-    x, *arrays = _check.promoted(x, *arrays)
+    x, *arrays = promoted(x, *arrays)
     return _mttkrp(x, tuple(arrays), n, precision)
 
 
@@ -85,8 +86,8 @@ def mttkrps(
         Tuple of N arrays (I_n, R), of the operands' (promoted) dtype.
 
     Raises:
-        ValueError: factors that are no sequence of matrices with equal column counts and one row
-            for each index of their mode.
+        ValueError: a tensor of order 0, or factors that are no sequence of matrices with equal
+            column counts and one row for each index of their mode.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -97,11 +98,11 @@ def mttkrps(
     Derivative (R2): as for `mttkrp`; all cotangents together cost a few passes over the tensor,
     whatever the number of modes.
 
-    Source: as for `mttkrp`.
+    Source: as for `mttkrp`: law J5, and doi:10.1109/TSP.2013.2269903 for the two passes.
     """
     x = _check.tensor("mttkrps", tensor)
     arrays, _ = _check.factors("mttkrps", factors, x.shape)
-    x, *arrays = _check.promoted(x, *arrays)
+    x, *arrays = promoted(x, *arrays)
     return _mttkrps(x, tuple(arrays), precision)
 
 

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._check import is_zero
 from jkr._contractions._precise import accumulator
 from jkr._contractions._split import best_split, lone_cpu
+from jkr._contractions._tangents import is_zero
 
 Precision = lax.PrecisionLike
 

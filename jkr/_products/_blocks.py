@@ -38,8 +38,8 @@ def tracy_singh(
         partition_b: likewise for b.
 
     Returns:
-        Array (..., I·K, J·L), of the operands' (promoted) dtype: `kronecker(a, b)` with its rows
-        and columns permuted; with one block in each matrix, `kronecker(a, b)` itself.
+        Array (..., I·K, J·L), of the operands' (promoted) dtype. It is `kronecker(a, b)` with its
+        rows and columns permuted; with one block in each matrix, `kronecker(a, b)` itself.
 
     Raises:
         ValueError: fewer than two dimensions, block sizes that do not add up, batches that do

@@ -23,8 +23,8 @@ def hadamard(*ms: ArrayLike) -> Array:
         Array (..., I, J), of the operands' (promoted) dtype. One matrix alone is returned as it is.
 
     Raises:
-        ValueError: no matrix, fewer than two dimensions, unequal rows or columns, batches that
-            do not broadcast.
+        ValueError: no matrix, fewer than two dimensions, unequal row or column counts, batches that
+            do not broadcast, or a list of matrices (unpack it).
 
     Example:
         >>> import jax.numpy as jnp, jkr

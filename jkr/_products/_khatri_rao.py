@@ -63,7 +63,7 @@ def face_splitting(*ms: ArrayLike) -> Array:
 
     Raises:
         ValueError: no matrix, fewer than two dimensions, unequal row counts, batches that do not
-            broadcast.
+            broadcast, or a list of matrices (unpack it).
 
     Example:
         >>> import jax.numpy as jnp, jkr

@@ -24,7 +24,8 @@ def kronecker(*ms: ArrayLike) -> Array:
         returned as it is.
 
     Raises:
-        ValueError: no matrix, fewer than two dimensions, batches that do not broadcast.
+        ValueError: no matrix, fewer than two dimensions, batches that do not broadcast, or a list
+            of matrices (unpack it).
 
     Example:
         >>> import jax.numpy as jnp, jkr

@@ -30,13 +30,15 @@ def unfold(tensor: ArrayLike, mode: int) -> Array:
         Array (I_n, ∏_{m≠n} I_m), of the same dtype.
 
     Raises:
-        ValueError: a tensor of order 0, or a mode out of range.
+        ValueError: a tensor of order 0, a mode out of range or no int.
 
     Example:
         >>> import jax.numpy as jnp, jkr
         >>> jkr.unfold(jnp.arange(8).reshape(2, 2, 2), 1)
         Array([[0, 1, 4, 5],
                [2, 3, 6, 7]], dtype=int32)
+
+    Plain autodiff is already best.
 
     Source: law J4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section
     2.4 (there in Fortran order).
@@ -61,12 +63,15 @@ def fold(matrix: ArrayLike, mode: int, shape: Sequence[int]) -> Array:
         Array (I_1, …, I_N), of the same dtype.
 
     Raises:
-        ValueError: a mode out of range, or a matrix that is no unfolding of such a tensor.
+        ValueError: a shape that is no sequence of ints of at least 0, a mode out of range or no
+            int, or a matrix that is no unfolding of such a tensor.
 
     Example:
         >>> import jax.numpy as jnp, jkr
         >>> jkr.fold(jnp.array([[0, 1, 4, 5], [2, 3, 6, 7]]), 1, (2, 2, 2)).ravel()
         Array([0, 1, 2, 3, 4, 5, 6, 7], dtype=int32)
+
+    Plain autodiff is already best.
 
     Source: law J4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X.
     """

@@ -28,6 +28,8 @@ def vec(a: ArrayLike) -> Array:
         >>> jkr.vec(jnp.array([[1, 2], [3, 4]]))
         Array([1, 3, 2, 4], dtype=int32)
 
+    Plain autodiff is already best.
+
     Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X; laws I29, I30.
     """
     x = _check.one_matrix("vec", a)
@@ -46,13 +48,15 @@ def unvec(v: ArrayLike, shape: Sequence[int]) -> Array:
         Array (..., m, n), of the same dtype.
 
     Raises:
-        ValueError: a shape that is not two ints, or another number of entries.
+        ValueError: a shape that is not two ints of at least 0, or another number of entries.
 
     Example:
         >>> import jax.numpy as jnp, jkr
         >>> jkr.unvec(jnp.array([1, 3, 2, 4]), (2, 2))
         Array([[1, 2],
                [3, 4]], dtype=int32)
+
+    Plain autodiff is already best.
 
     Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X; laws I29, I30.
     """

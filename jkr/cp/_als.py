@@ -87,12 +87,16 @@ def als(
         CPResult.
 
     Raises:
-        ValueError: a tensor of order below 2 or with an empty mode, rank, restarts or max_iters
-            below 1, a negative l2, a random start without a key, an init of another shape or rank,
-            entry weights of another shape; nonnegative factors of a complex tensor; fixed modes
-            without a CPTensor, or no free mode; progress or callback under a transform. Outside
-            `jit`, NaN or inf in observed data, and entry weights that are negative, not finite or
-            all zero (inside, `status` says so).
+        ValueError: a tensor of order below 2 or with an empty mode; rank, restarts or max_iters
+            below 1 or no int; an l2 or tol that is no real scalar, a negative l2; a random start
+            without a key, a key that is not one; an init that is neither a known word nor a
+            CPTensor of that shape and rank, that is complex where the tensor is real, or that is a
+            model and to be restarted; entry weights that are complex or of another shape;
+            nonnegative or fixed modes that are no modes of the tensor, nonnegative factors of a
+            complex tensor, fixed modes without a CPTensor, or no free mode; a callback that is no
+            function; progress or callback under a transform. Outside `jit`, NaN or inf in observed
+            data, and entry weights that are negative, not finite or all zero (inside, `status` says
+            so).
 
     Example:
         >>> import jax, jkr
@@ -152,19 +156,19 @@ def als_init(
     """The state before the first sweep of `als`, to be advanced by `als_step`.
 
     Args:
-        tensor: as in `als`, and so are all others.
-        rank: R.
+        tensor: T (I_1, …, I_N), as in `als`, and so are all others.
+        rank: R, the number of components.
         key: of a random start.
-        init: the start.
-        entry_weights: W.
+        init: the start: a word, or a CPTensor (I_1, …, I_N) of rank R.
+        entry_weights: W (I_1, …, I_N).
         nonnegative: modes whose factors are nonnegative.
         fixed_modes: modes whose factors stay.
 
     Returns:
-        ALSState, a pytree: save it, resume from it, pass it through `jit`, `vmap` and `scan`.
+        ALSState, a pytree. Save it, resume from it, pass it through `jit`, `vmap` and `scan`.
 
     Raises:
-        ValueError: as in `als`.
+        ValueError: as in `als`, but for the arguments that are not there.
 
     Example:
         >>> import jax, jkr
@@ -174,6 +178,11 @@ def als_init(
         ...     state = jkr.cp.als_step(x, state)
         >>> int(state.iteration)
         3
+
+    Plain autodiff is already best: the implicit derivative (R7) is that of whole fits.
+
+    Source: as `als`; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure
+    3.3.
     """
     name = "cp.als_init"
     x, w, options = checked_arguments(name, tensor, entry_weights, nonnegative, fixed_modes, None)
@@ -198,19 +207,20 @@ def als_step(
     """One sweep of `als`: every free factor updated once, in the order of the modes.
 
     Args:
-        tensor: the tensor that the state was made for; the options, too, are to be the same.
+        tensor: T (I_1, …, I_N) that the state was made for; the options, too, are to be the same.
         state: from `als_init` or from the step before.
-        entry_weights: W.
+        entry_weights: W (I_1, …, I_N).
         nonnegative: modes whose factors are nonnegative.
         fixed_modes: modes whose factors stay.
-        l2: weight of the penalty.
+        l2: weight of the penalty, a scalar.
         precision: of the products with the tensor.
 
     Returns:
         ALSState. Where the sweep is not finite, `fit` is NaN and the model is the one before.
 
     Raises:
-        ValueError: as in `als`.
+        ValueError: a state that is none, or of another shape than the tensor, and as in `als`. NaN
+            or inf in the data are not looked for: the fit is NaN then.
 
     Example:
         >>> import jax, jkr
@@ -220,6 +230,12 @@ def als_step(
         >>> last, every = jax.lax.scan(sweep, start, length=5)
         >>> every.fit.shape
         (5,)
+
+    Plain autodiff is already best, of the sweep as it stands: through many sweeps it stores them
+    all, where `als` differentiates the solution (R7).
+
+    Source: as `als`; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure
+    3.3; laws I10ᴴ, J3ᴴ.
     """
     name = "cp.als_step"
     x, w, options = checked_arguments(

@@ -40,16 +40,29 @@ class GCPState(NamedTuple):
     """Between two steps; a pytree of arrays that can be saved and resumed.
 
     Attributes:
-        cp: the model: unit columns, nonnegative weights, fixed factors as given. For a float16 or
-            bfloat16 tensor it is in float32.
-        objective: Σ W∘f(M, T) and the penalties; NaN where something was not finite.
-        change: |Δobjective| of the last step over the larger |objective| of the two.
-        iteration: steps done.
-        parameters: what the optimiser sees, one entry a free mode, in units of `size`.
-        slope: gradient of the objective, in units of `reference`, with respect to them.
-        optimizer: the optimiser's own state.
-        size: root mean square of the parameters at the start.
-        reference: Σ W∘|f(M, T)| at the start.
+        cp: the model, a CPTensor (I_1, …, I_N) of rank R: unit columns, nonnegative weights, fixed
+            factors as given. For a float16 or bfloat16 tensor it is in float32.
+        objective: Σ W∘f(M, T) and the penalties, a real scalar; NaN where something was not finite.
+        change: `|Δobjective|` of the last step over the larger `|objective|` of the two, a real
+            scalar; inf before the first.
+        iteration: steps done, an integer scalar.
+        parameters: what the optimiser sees, in units of `size`: for each free mode a real (I_n, R);
+            of a complex factor two, its real and imaginary part; of a nonnegative one its square
+            root.
+        slope: gradient of the objective, in units of `reference`, with respect to them: the same
+            shapes.
+        optimizer: the optimiser's own state, whatever it is.
+        size: root mean square of the parameters at the start, a real scalar.
+        reference: Σ `W∘|f(M, T)|` at the start, a real scalar.
+
+    Example:
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> state = jkr.cp.gcp_init(x, 2, key=jax.random.key(1))
+        >>> state.cp.shape, int(state.iteration), [p.shape for p in state.parameters]
+        ((4, 5, 6), 0, [(4, 2), (5, 2), (6, 2)])
+
+    Source: as `gcp`; Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
     """
 
     cp: CPTensor

@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator, gram
+from jkr._contractions._precise import accumulator, gram, promoted
 from jkr._contractions._solve import psd_solve
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked, dense, phase
@@ -26,23 +26,25 @@ def core_consistency(
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2.
-        cp: a model of it, of rank R.
-        entry_weights: zero where an entry is unobserved; there the model stands for it. Other
-            weights do not count.
+        cp: a model of it, a CPTensor (I_1, …, I_N) of rank R.
+        entry_weights: (I_1, …, I_N), zero where an entry is unobserved; there the model stands for
+            it. Other weights do not count.
 
     Returns:
         Real scalar; 100 where the model is exact and its components independent, 100·(1 − k/R)
         where k of R components of an exact model vanish.
 
     Raises:
-        ValueError: a tensor of another shape than the model, of order below 2 or with an empty
-            mode; entry weights of another shape.
+        ValueError: no CP model; a tensor of another shape than the model, of order below 2 or with
+            an empty mode; entry weights that are complex or of another shape.
 
     Example:
         >>> import jax, jkr
         >>> truth = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
         >>> round(float(jkr.cp.core_consistency(truth.full(), truth)), 2)
         100.0
+
+    Derivative: plain autodiff is already best, of solves that have their rule (R3).
 
     Source: Bro & Kiers, J. Chemometrics 17 (2003) 274–286, doi:10.1002/cem.801; mode by mode:
     Papalexakis & Faloutsos, ICASSP 2015, doi:10.1109/ICASSP.2015.7179011; law J1.
@@ -59,7 +61,7 @@ def core_consistency(
 
 @jax.jit
 def _core_consistency(model: CPTensor, x: Array, w: Array | None) -> Array:
-    weights, x, *factors = _check.promoted(model.weights, x, *model.factors)
+    weights, x, *factors = promoted(model.weights, x, *model.factors)
     dtype, wide = x.real.dtype, accumulator(x.dtype)
     weights, x, *factors = (a.astype(wide) for a in (weights, x, *factors))
     if w is not None:
@@ -87,7 +89,7 @@ def degeneracy(cp: CPTensor) -> Array:
     a lower rank, l2 > 0, or nonnegative factors.
 
     Args:
-        cp: CPTensor of rank R.
+        cp: CPTensor (I_1, …, I_N) of rank R.
 
     Returns:
         Real scalar, the least Re cos between two components; 1 for a single one.
@@ -100,6 +102,8 @@ def degeneracy(cp: CPTensor) -> Array:
         >>> a = jnp.array([[1.0, 1.0], [0.0, 0.0]])
         >>> float(jkr.cp.degeneracy(jkr.cp.CPTensor(jnp.array([5.0, -4.0]), (a, a, a))))
         -1.0
+
+    Derivative: plain autodiff is already best, of the pair that is found, and of unit columns (R6).
 
     Source: law I10ᴴ; Mitchell & Burdick, J. Chemometrics 8 (1994) 155–168,
     doi:10.1002/cem.1180080207; Krijnen, Dijkstra & Stegeman, Psychometrika 73 (2008) 431–439,

@@ -160,23 +160,23 @@ def gcp_init(
     """The state before the first step of `gcp`, to be advanced by `gcp_step`.
 
     Args:
-        tensor: as in `gcp`, and so are all others.
-        rank: R.
+        tensor: T (I_1, …, I_N), as in `gcp`, and so are all others.
+        rank: R, the number of components.
         key: of a random start.
-        init: the start.
+        init: the start: a word, or a CPTensor (I_1, …, I_N) of rank R.
         loss: f.
         optimizer: that is to take the steps.
-        entry_weights: W.
+        entry_weights: W (I_1, …, I_N).
         nonnegative: modes whose factors are nonnegative.
         fixed_modes: modes whose factors stay.
-        l2: weight of the penalty on the free factors.
+        l2: weight of the penalty on the free factors, a scalar.
         penalty: g.
 
     Returns:
-        GCPState, a pytree: save it, resume from it, pass it through `jit`, `vmap` and `scan`.
+        GCPState, a pytree. Save it, resume from it, pass it through `jit`, `vmap` and `scan`.
 
     Raises:
-        ValueError: as in `gcp`.
+        ValueError: as in `gcp`, but for the arguments that are not there.
 
     Example:
         >>> import jax, jkr
@@ -186,6 +186,10 @@ def gcp_init(
         ...     state = jkr.cp.gcp_step(x, state)
         >>> int(state.iteration)
         3
+
+    Plain autodiff is already best: the implicit derivative (R7) is that of whole fits.
+
+    Source: as `gcp`; Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
     """
     name = "cp.gcp_init"
     rank = _check.rank(name, rank)
@@ -217,14 +221,14 @@ def gcp_step(
     """One step of `gcp`.
 
     Args:
-        tensor: the tensor that the state was made for; the options, too, are to be the same.
+        tensor: T (I_1, …, I_N) that the state was made for; the options, too, are to be the same.
         state: from `gcp_init` or from the step before.
         loss: f.
         optimizer: the one that the state was made with, or its equal.
-        entry_weights: W.
+        entry_weights: W (I_1, …, I_N).
         nonnegative: modes whose factors are nonnegative.
         fixed_modes: modes whose factors stay.
-        l2: weight of the penalty on the free factors.
+        l2: weight of the penalty on the free factors, a scalar.
         penalty: g.
         precision: of the products with the tensor.
 
@@ -233,7 +237,8 @@ def gcp_step(
         is the one before.
 
     Raises:
-        ValueError: as in `gcp`.
+        ValueError: a state that is none, or of another shape than the tensor, and as in `gcp`. Data
+            out of the loss's range are not looked for.
 
     Example:
         >>> import jax, jkr, optax
@@ -244,6 +249,12 @@ def gcp_step(
         >>> last, every = jax.lax.scan(step, start, length=20)
         >>> bool(last.objective < start.objective)
         True
+
+    Plain autodiff is already best, of the step as it stands: through many steps it stores them all,
+    where `gcp` differentiates the solution (R7).
+
+    Source: as `gcp`; Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626;
+    law J5.
     """
     name = "cp.gcp_step"
     if not isinstance(state, GCPState):

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from jkr import _check
 from jkr._contractions._cg import solve_symmetric
 from jkr._contractions._norms import unit_columns
+from jkr._contractions._tangents import is_zero
 from jkr._products._hadamard import hadamard
 
 _STEPS = 500  # of conjugate gradients
@@ -173,8 +173,8 @@ def _flattened(vs: Factors) -> tuple[Array, Callable[[Array], Factors]]:
 def pushed(f: Callable, arguments: tuple, tangents: tuple) -> Any:
     """Tangent of f, where tangents that are known to be zero cost nothing."""
     leaves, tree = jax.tree.flatten(arguments)
-    moves = jax.tree.leaves(tangents, is_leaf=_check.is_zero)
-    moving = [k for k, d in enumerate(moves) if not _check.is_zero(d)]
+    moves = jax.tree.leaves(tangents, is_leaf=is_zero)
+    moving = [k for k, d in enumerate(moves) if not is_zero(d)]
     if not moving:
         return jax.tree.map(jnp.zeros_like, jax.eval_shape(f, *arguments))
 

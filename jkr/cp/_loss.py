@@ -26,7 +26,8 @@ from jkr._contractions._elementwise import (
 from jkr._contractions._gram import product_of_others
 from jkr._contractions._mttkrp import mttkrp, mttkrps
 from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator, gram, matmul
+from jkr._contractions._precise import accumulator, gram, matmul, promoted
+from jkr._contractions._tangents import is_zero
 from jkr._products._hadamard import hadamard
 from jkr.cp import losses
 from jkr.cp._model import CPTensor, checked, dense, wide_inner
@@ -50,7 +51,7 @@ def loss(
     entry weights, and for every other loss, entries are summed one by one, in blocks.
 
     Args:
-        cp: the model, of the tensor's shape.
+        cp: the model, a CPTensor (I_1, …, I_N) of any rank.
         tensor: T (I_1, …, I_N).
         loss: one of `cp.losses`, or any elementwise f(model, data) with real values. It is
             evaluated as it stands, whatever the sign of the model and the range of the data.
@@ -63,9 +64,9 @@ def loss(
         Real scalar, of the operands' (promoted) precision.
 
     Raises:
-        ValueError: a tensor of another shape than the model, entry_weights of another shape than
-            the tensor, complex entry_weights; a loss that is no function of (model, data) with real
-            values of their shape.
+        ValueError: no CP model, a tensor of another shape than the model, entry_weights of another
+            shape than the tensor, complex entry_weights; a loss that is no function of (model,
+            data) with real values of their shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr
@@ -91,7 +92,7 @@ def loss(
     weights, factors = checked("cp.loss", cp)
     x = _check.inexact("cp.loss", tensor, "a tensor of numbers")
     _check.same_shape("cp.loss", tuple(a.shape[0] for a in factors), x.shape)
-    weights, x, *factors = _check.promoted(weights, x, *factors)
+    weights, x, *factors = promoted(weights, x, *factors)
     dtype, wide = x.real.dtype, accumulator(x.dtype)
     model = CPTensor(weights.astype(wide), tuple(a.astype(wide) for a in factors))
     x, known = x.astype(wide), losses.checked_loss("cp.loss", loss, x.astype(wide))
@@ -129,7 +130,7 @@ def _gaussian_jvp(precision, primals, tangents):
         lambda: _gaussian(cp, x, precision),
         lambda: _gaussian_gradient(cp, x, precision),
     )
-    if not _check.is_zero(dx):
+    if not is_zero(dx):
         y = mttkrp(dx, _conj(cp.factors), 0, precision=precision)
         tangent = tangent + _real_inner(dx, x) - _inner(cp, y, 0)
     return value, tangent.astype(value.dtype)
@@ -168,7 +169,7 @@ def _entry_loss_jvp(f, precision, primals, tangents):
         lambda: entry_loss(f, cp, x, w, precision),
         lambda: _entry_gradient(f, cp, x, w, precision),
     )
-    still_x, still_w = _check.is_zero(dx), w is None or _check.is_zero(dw)
+    still_x, still_w = is_zero(dx), w is None or is_zero(dw)
     if not (still_x and still_w):
         # With respect to the data the derivative is of the data's size: no block would help.
         model, data = dense(cp, precision), readable(x, w)
@@ -198,7 +199,7 @@ def _value_and_tangent(
     of_both: Callable[[], tuple[Array, CPTensor]],
 ) -> tuple[Array, Array]:
     """The value, with the part of its tangent that comes from the model, if that moves."""
-    if all(_check.is_zero(d) for d in jax.tree.leaves(dcp)):
+    if all(is_zero(d) for d in jax.tree.leaves(dcp)):
         value = of_value()
         return value, jnp.zeros_like(value)
     value, gradient = of_both()
@@ -219,7 +220,7 @@ def _inner(cp: CPTensor, y: Array, n: int) -> Array:
 def _real_inner(tangents, gradients) -> Array:
     """Re Σ conj(tangent)∘gradient over the leaves whose tangent is not known to be zero."""
     pairs = zip(jax.tree.leaves(tangents), jax.tree.leaves(gradients), strict=True)
-    terms = [jnp.sum((d.conj() * g).real) for d, g in pairs if not _check.is_zero(d)]
+    terms = [jnp.sum((d.conj() * g).real) for d, g in pairs if not is_zero(d)]
     return sum(terms[1:], start=terms[0])
 
 

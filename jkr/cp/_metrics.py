@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
-from jkr._contractions._precise import gram
+from jkr._contractions._precise import gram, promoted
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked, phase
 
@@ -28,13 +28,15 @@ def congruence(a: CPTensor, b: CPTensor) -> Array:
         Array (R, S), entries of absolute value at most 1.
 
     Raises:
-        ValueError: models of different shape.
+        ValueError: what is no CP model, or models of different shape.
 
     Example:
         >>> import jax, jkr
         >>> a = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
         >>> jkr.cp.congruence(a, a).shape
         (2, 2)
+
+    Derivative: plain autodiff is already best, of unit columns (R6).
 
     Source: law I10ᴴ; Tucker, A method for synthesis of factor analysis studies (1951); Lorenzo-Seva
     & ten Berge, Methodology 2 (2006) 57–64, doi:10.1027/1614-2241.2.2.57.
@@ -43,26 +45,28 @@ def congruence(a: CPTensor, b: CPTensor) -> Array:
 
 
 def factor_match_score(a: CPTensor, b: CPTensor) -> Array:
-    """How alike two models are: mean |congruence| over matched components, in [0, 1].
+    """How alike two models are: mean absolute congruence of matched components, in [0, 1].
 
     Components are matched one to one so that the score is largest (an assignment problem); where
     the ranks differ, the components of the smaller model are matched. Weights do not count.
 
     Args:
-        a: CPTensor.
+        a: CPTensor (I_1, …, I_N).
         b: CPTensor of the same shape; its rank may differ.
 
     Returns:
         Real scalar; 1 for equal components in any order, scale and (paired) sign.
 
     Raises:
-        ValueError: models of different shape.
+        ValueError: what is no CP model, or models of different shape.
 
     Example:
         >>> import jax, jkr
         >>> a = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
         >>> round(float(jkr.cp.factor_match_score(a, a)), 4)
         1.0
+
+    Derivative: plain autodiff is already best; the match has derivative zero.
 
     Source: Acar, Dunlavy, Kolda & Mørup, Chemom. Intell. Lab. Syst. 106 (2011) 41–56,
     doi:10.1016/j.chemolab.2010.08.004 (without its penalty on weights).
@@ -81,14 +85,14 @@ def align(a: CPTensor, reference: CPTensor) -> CPTensor:
     that find no match come last, in their order.
 
     Args:
-        a: CPTensor to be aligned.
+        a: CPTensor (I_1, …, I_N) to be aligned.
         reference: CPTensor of the same shape; its rank may differ.
 
     Returns:
         CPTensor of the shape, rank and scales of a.
 
     Raises:
-        ValueError: models of different shape.
+        ValueError: what is no CP model, or models of different shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr
@@ -96,6 +100,10 @@ def align(a: CPTensor, reference: CPTensor) -> CPTensor:
         >>> turned = jkr.cp.CPTensor(a.weights, tuple(f[:, ::-1] for f in a.factors))
         >>> bool(jnp.allclose(jkr.cp.align(turned, a).factors[0], a.factors[0]))
         True
+
+    Derivative: plain autodiff is already best; the match has derivative zero.
+
+    Source: as `factor_match_score`, for the match; law I4, for signs that move between modes.
     """
     cosines = jnp.stack(_cosines("cp.align", a, reference))
     weights, factors = checked("cp.align", a)
@@ -119,7 +127,7 @@ def _cosines(name: str, a: CPTensor, b: CPTensor) -> list[Array]:
     """Unit columns' aᵣᴴbₛ, (R, S), of each mode."""
     one, other = (CPTensor(*checked(name, model)).normalize() for model in (a, b))
     _check.same_shape(name, one.shape, other.shape)
-    pairs = [_check.promoted(*pair) for pair in zip(one.factors, other.factors, strict=True)]
+    pairs = [promoted(*pair) for pair in zip(one.factors, other.factors, strict=True)]
     return [gram(f, g) for f, g in pairs]
 
 

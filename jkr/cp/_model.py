@@ -12,7 +12,7 @@ from jax import Array, lax
 from jkr import _check
 from jkr._contractions._norms import column_norms, square_root
 from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator, gram, matmul
+from jkr._contractions._precise import accumulator, gram, matmul, promoted
 from jkr._contractions._reconstruct import reconstruct
 from jkr._products._hadamard import hadamard
 
@@ -25,6 +25,9 @@ class CPTensor(NamedTuple):
     Attributes:
         weights: component weights λ, (R,).
         factors: factor matrices Aₙ (I_n, R), one a mode, in a tuple or list.
+
+    Nothing is checked when a model is made, so that transforms can put in it what they like; the
+    methods and functions that read it check it.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -50,11 +53,49 @@ class CPTensor(NamedTuple):
         return jnp.shape(self.weights)[-1]
 
     def full(self) -> Array:
-        """The dense tensor (I_1, …, I_N) (J4)."""
+        """The dense tensor, T[i_1, …, i_N] = Σ_r λ_r ∏ₙ Aₙ[i_n, r] (J4).
+
+        Returns:
+            Array (I_1, …, I_N), of the promoted dtype of weights and factors; integers become the
+            default float.
+
+        Raises:
+            ValueError: factors that are no sequence of matrices with equal column counts, or
+                weights of another number than their columns.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> a, b = jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [10.0]])
+            >>> jkr.cp.CPTensor(jnp.array([3.0]), (a, b)).full()
+            Array([[ 3., 30.],
+                   [ 6., 60.]], dtype=float32)
+
+        Derivative (R2): MTTKRPs of the cotangent; saved are only weights and factors.
+
+        Source: law J4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X.
+        """
         return dense(CPTensor(*checked("cp.CPTensor.full", self)))
 
     def norm(self) -> Array:
-        """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6)."""
+        """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6).
+
+        Returns:
+            Real scalar, of the precision of weights and factors. Where components all but cancel,
+            its error is about √eps of the largest of them.
+
+        Raises:
+            ValueError: as `full`.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> a, b = jnp.array([[3.0], [4.0]]), jnp.array([[1.0], [0.0]])
+            >>> float(jkr.cp.CPTensor(jnp.array([2.0]), (a, b)).norm())
+            10.0
+
+        Derivative (R6): finite where columns, or the whole, are zero.
+
+        Source: law J6; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X.
+        """
         # Of the normalised model, whose squares are in range wherever its weights are.
         weights, factors = self.normalize()
         largest = lax.stop_gradient(jnp.max(jnp.abs(weights), initial=0))
@@ -67,15 +108,29 @@ class CPTensor(NamedTuple):
         """Σ conj(self) ∘ other = λᴴ(∘ₙ AₙᴴBₙ)μ, never forming either tensor (J6).
 
         Args:
-            other: a CP tensor of the same shape; its rank may differ.
+            other: a CP tensor (I_1, …, I_N) of the same shape; its rank may differ.
+
+        Returns:
+            Scalar, complex if either model is, of the operands' (promoted) dtype.
+
+        Raises:
+            ValueError: what is no CP model, or one of another shape.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> one = jkr.cp.CPTensor(jnp.ones(1), (jnp.ones((2, 1)), jnp.ones((3, 1))))
+            >>> one.inner(jkr.cp.CPTensor(jnp.ones(2), (jnp.ones((2, 2)), jnp.ones((3, 2)))))
+            Array(12., dtype=float32)
+
+        Plain autodiff is already best.
+
+        Source: laws I9, J6; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X.
         """
         weights, factors = checked("cp.CPTensor.inner", self)
         other_weights, other_factors = checked("cp.CPTensor.inner", other)
         other_shape = tuple(b.shape[0] for b in other_factors)
         _check.same_shape("cp.CPTensor.inner", self.shape, other_shape)
-        weights, other_weights, *both = _check.promoted(
-            weights, other_weights, *factors, *other_factors
-        )
+        weights, other_weights, *both = promoted(weights, other_weights, *factors, *other_factors)
         one = CPTensor(weights, tuple(both[: len(factors)]))
         another = CPTensor(other_weights, tuple(both[len(factors) :]))
         return wide_inner(one, another).astype(weights.dtype)
@@ -85,6 +140,24 @@ class CPTensor(NamedTuple):
 
         A column of zeros stays, and its component's weight becomes 0. Weights keep their sign
         (phase).
+
+        Returns:
+            CPTensor of the same shape and rank.
+
+        Raises:
+            ValueError: as `full`.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> a, b = jnp.array([[3.0], [4.0]]), jnp.array([[0.0], [-2.0]])
+            >>> weights, factors = jkr.cp.CPTensor(jnp.array([1.0]), (a, b)).normalize()
+            >>> weights, factors[1].ravel()
+            (Array([10.], dtype=float32), Array([ 0., -1.], dtype=float32))
+
+        Derivative (R6): finite at a column of zeros, where plain autodiff is NaN.
+
+        Source: law I4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X,
+        section 3.
         """
         weights, factors = checked("cp.CPTensor.normalize", self)
         dtype, wide = weights.dtype, accumulator(weights.dtype)
@@ -102,6 +175,24 @@ class CPTensor(NamedTuple):
 
         Unit-norm columns, nonnegative weights, components by decreasing weight; in every mode but
         the first, the entry of largest absolute value of each column is positive.
+
+        Returns:
+            CPTensor of the same shape and rank.
+
+        Raises:
+            ValueError: as `full`.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> a, b = jnp.array([[3.0, 1.0]]), jnp.array([[-2.0, 8.0]])
+            >>> weights, factors = jkr.cp.CPTensor(jnp.ones(2), (a, b)).arrange()
+            >>> weights, factors[0]  # of the second mode, where −2 was, the entry is 1
+            (Array([8., 6.], dtype=float32), Array([[ 1., -1.]], dtype=float32))
+
+        Derivative: that of `normalize`; the order has derivative zero.
+
+        Source: law I4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X,
+        section 3.
         """
         weights, factors = self.normalize()
         order = jnp.argsort(-jnp.abs(weights))
@@ -144,7 +235,5 @@ def checked(name: str, cp: CPTensor) -> tuple[Array, tuple[Array, ...]]:
     weights, factors = _check.parts(name, cp)
     factors, rank = _check.factors(name, factors)
     weights = _check.weights(name, weights, rank)
-    weights, *factors = _check.promoted(
-        *(_check.inexact(name, array) for array in (weights, *factors))
-    )
+    weights, *factors = promoted(*(_check.inexact(name, array) for array in (weights, *factors)))
     return weights, tuple(factors)

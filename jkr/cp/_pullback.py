@@ -27,12 +27,22 @@ class Pullback(NamedTuple):
 
     Attributes:
         tensor: (I_1, …, I_N), of the tensor's dtype.
-        entry_weights: of the tensor's shape, floating where a mask of booleans or integers was
-            given; None where nothing was.
-        l2: scalar.
-        fixed: factors of the fixed modes, in their order.
-        residual: ‖b − H z‖/‖b‖ of the linear system that was solved, 0 where b is zero. The
-            cotangents are in error by about this times the condition of the system.
+        entry_weights: (I_1, …, I_N), floating where a mask of booleans or integers was given; None
+            where nothing was.
+        l2: a real scalar.
+        fixed: for each fixed mode, in their order, that of its factor, (I_n, R).
+        residual: ‖b − H z‖/‖b‖ of the linear system that was solved, a real scalar, 0 where b is
+            zero. The cotangents are in error by about this times the condition of the system.
+
+    Example:
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> result = jkr.cp.als(x, 2, key=jax.random.key(1), tol=0, max_iters=300)
+        >>> back = jkr.cp.pullback(result, x, result.cp)
+        >>> back.tensor.shape, back.entry_weights, back.l2.shape, back.fixed
+        ((4, 5, 6), None, (), ())
+
+    Source: rule R7; Blondel et al., NeurIPS 2022, arXiv:2105.15183.
     """
 
     tensor: Array
@@ -64,11 +74,12 @@ def pullback(
     Args:
         result: of `als` with this tensor and these options.
         tensor: T (I_1, …, I_N).
-        cotangent: of `result.cp`, for instance `jax.grad(f)(result.cp)`.
+        cotangent: of `result.cp`, a CPTensor of its shape and rank, for instance
+            `jax.grad(f)(result.cp)`.
         entry_weights: as in `als`, and so are all others.
         nonnegative: modes whose factors are nonnegative.
         fixed_modes: modes whose factors stayed.
-        l2: weight of the penalty.
+        l2: weight of the penalty, a scalar.
         precision: of the products with the tensor.
 
     Returns:
@@ -87,7 +98,7 @@ def pullback(
         >>> bool(back.residual < 1e-3), back.tensor.shape
         (True, (4, 5, 6))
 
-    Source: as `als`, R7.
+    Source: rule R7; Blondel et al., NeurIPS 2022, arXiv:2105.15183.
     """
     name = "cp.pullback"
     x, w, options = checked_arguments(

@@ -29,12 +29,29 @@ class RankScan(NamedTuple):
     """What `rank_scan` found; a pytree of arrays. K ranks, S starts each, the best fit first.
 
     Attributes:
-        ranks: (K,), as they were given.
+        ranks: (K,), as they were given, integers.
         fit: of each start, (K, S).
         core_consistency: of each start's model, (K, S), at most 100.
         stability: (K,), mean factor match score between all pairs of the models of the better half
             of the starts, in [0, 1]. (The others may be local minima; those say nothing of a rank.)
         status: of each start, (K, S), as in `CPResult`.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> scan = jkr.cp.RankScan(
+        ...     ranks=jnp.array([1, 2, 3]),
+        ...     fit=jnp.array([[0.6, 0.6], [0.9, 0.9], [0.91, 0.9]]),
+        ...     core_consistency=jnp.array([[100.0, 100.0], [99.0, 99.0], [-7.0, 3.0]]),
+        ...     stability=jnp.array([1.0, 0.99, 0.5]),
+        ...     status=jnp.zeros((3, 2), int),
+        ... )
+        >>> scan.suggested
+        2
+
+    Source: core consistency: Bro & Kiers, J. Chemometrics 17 (2003) 274–286, doi:10.1002/cem.801;
+    stability: Williams et al., Neuron 98 (2018) 1099–1115, doi:10.1016/j.neuron.2018.05.015; what
+    counts as the same: Lorenzo-Seva & ten Berge, Methodology 2 (2006) 57–64,
+    doi:10.1027/1614-2241.2.2.57.
     """
 
     ranks: Array
@@ -56,7 +73,21 @@ class RankScan(NamedTuple):
         return int(ranks.max()) if ranks.size else None
 
     def table(self) -> str:
-        """The scan as lines of text, a rank each."""
+        """The scan as lines of text, a rank each: of its best start, and the stability.
+
+        Returns:
+            str, of K + 1 lines.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> fit, core = jnp.array([[0.6]]), jnp.array([[100.0]])
+            >>> scan = jkr.cp.RankScan(jnp.array([1]), fit, core, jnp.ones(1), jnp.zeros((1, 1)))
+            >>> print(scan.table())
+             rank  best fit  core consistency  stability
+                1    0.6000             100.0      1.000
+
+        Source: as `rank_scan`; doi:10.1002/cem.801.
+        """
         lines = [f"{'rank':>5}{'best fit':>10}{'core consistency':>18}{'stability':>11}"]
         for rank, fit, core, stable in zip(
             self.ranks, self.fit[:, 0], self.core_consistency[:, 0], self.stability, strict=True
@@ -86,22 +117,22 @@ def rank_scan(
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2.
-        ranks: numbers of components to try.
+        ranks: numbers of components to try, a sequence of K ints.
         key: a `jax.random.key`; the starts of rank R are those of `jax.random.fold_in(key, R)`.
         restarts: random starts of each rank, at least 2; all of one rank are fitted in one vmapped
             call.
-        entry_weights: as in `als`, and so are all others.
+        entry_weights: W (I_1, …, I_N), as in `als`, and so are all others.
         nonnegative: modes whose factors are nonnegative.
-        l2: weight of the penalty.
-        tol: smallest change of fit.
+        l2: weight of the penalty, a scalar.
+        tol: smallest change of fit, a scalar.
         max_iters: largest number of sweeps.
 
     Returns:
         RankScan; `scan.table()` prints it, `jkr.plot.rank_scan(scan)` draws it.
 
     Raises:
-        ValueError: no rank, or one below 1, restarts below 2, ranks that are no sequence, and as in
-            `als`.
+        ValueError: no rank, one below 1 or no int, ranks that are no sequence, restarts below 2,
+            and as in `als`.
 
     Example:
         >>> import jax, jkr

@@ -51,29 +51,42 @@ class CPResult(NamedTuple):
     """A fitted CP model and how the fit went; a pytree, batched by `vmap` like any other.
 
     Attributes:
-        cp: the model: unit-norm columns and nonnegative weights, components in the order of the
-            start; factors of fixed modes as they were given.
+        cp: the model, a CPTensor (I_1, …, I_N) of rank R: unit-norm columns and nonnegative
+            weights, components in the order of the start; factors of fixed modes as they were
+            given.
         fit: 1 − ‖W½∘(T − M)‖/‖W½∘T‖ of the tensor T, the model M and the entry weights W,
-            from the residual itself, entry by entry; 1 for the zero tensor. Of `gcp`, M is the
-            data that the model stands for.
-        relative_error: 1 − fit.
-        iterations: number of sweeps, or steps, done.
-        converged: whether a change below tol stopped the fit; so it did where status is 0, 1 or 2.
-        status: 0 converged; 1 converged, but derivatives through the fit are rough; 2 converged to
-            dependent components; 3 max_iters reached; 4 interrupted; 5 not finite; 6 NaN or inf in
-            the data; 7 entry weights that are negative, not finite or all zero. `message` says it
-            in words.
+            from the residual itself, entry by entry, a real scalar; 1 for the zero tensor. Of
+            `gcp`, M is the data that the model stands for.
+        relative_error: 1 − fit, a real scalar.
+        iterations: number of sweeps, or steps, done, an integer scalar.
+        converged: whether a change below tol stopped the fit, a boolean scalar; so it did where
+            status is 0, 1 or 2.
+        status: an integer scalar. 0 converged; 1 converged, but derivatives through the fit are
+            rough; 2 converged to dependent components; 3 max_iters reached; 4 interrupted; 5 not
+            finite; 6 NaN or inf in the data; 7 entry weights that are negative, not finite or all
+            zero. `message` says it in words.
         stationarity: how far the fit is from a stationary point: the gradient with respect to a
             free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that multiplies
-            it, the largest of all modes (of `gcp`, over ‖W∘f'‖ + ‖W∘f''∘M‖, f the loss); of a
-            nonnegative factor the gradient's projection, of
-            float16 and bfloat16 data before rounding; inf where it is not finite. Derivatives
-            through the fit are in error by about this times the condition of the problem.
+            it, the largest of all modes, a real scalar (of `gcp`, over ‖W∘f'‖ + ‖W∘f''∘M‖, f the
+            loss); of a nonnegative factor the gradient's projection, of float16 and bfloat16 data
+            before rounding; inf where it is not finite. Derivatives through the fit are in error by
+            about this times the condition of the problem.
         history: fit after each sweep of `als`, or objective after each step of `gcp`,
             (max_iters,), padded with its last value, which is exact. The fit is from
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not
             resolved.
+
+    Example:
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> result = jkr.cp.als(x, 2, key=jax.random.key(1))
+        >>> result.cp.shape, result.history.shape, result.message.startswith("converged")
+        ((4, 5, 6), (500,), True)
+
+    Derivative (R7): see `als`.
+
+    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 3.4.
     """
 
     cp: CPTensor

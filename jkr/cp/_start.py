@@ -26,19 +26,23 @@ def random(
         key: a `jax.random.key`.
         shape: (I_1, …, I_N).
         rank: R.
-        dtype: of the weights and factors; the default float if not given. Complex factors have
-            independent real and imaginary parts, of variance 1/2 each.
+        dtype: of the weights (R,) and factors (I_n, R); the default float if not given. Complex
+            factors have independent real and imaginary parts, of variance 1/2 each.
 
     Returns:
         CPTensor of that shape and rank.
 
     Raises:
-        ValueError: rank below 1, a negative dimension, a dtype that is not floating or complex.
+        ValueError: a key that is not one; a shape that is no sequence of ints of at least 0; rank
+            below 1 or no int; a dtype that is not floating or complex.
 
     Example:
         >>> import jax, jkr
         >>> jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full().shape
         (4, 5, 6)
+
+    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 3 (the
+    model).
     """
     key = _check.key("cp.random", key)
     dims = _check.sizes("cp.random", shape)

@@ -34,14 +34,25 @@ class ALSState(NamedTuple):
     """Between two sweeps; a pytree of arrays that can be saved and resumed.
 
     Attributes:
-        cp: the model in the units of the data: unit columns, nonnegative weights, fixed factors
-            as given. For a float16 or bfloat16 tensor it is in float32.
-        fit: its fit, from ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖²; −inf before the first sweep, NaN where
-            something was not finite.
-        change: |Δfit| of the last sweep.
-        iteration: sweeps done.
-        scale: largest absolute value in the tensor, where it is observed.
-        norm: ‖W½∘T‖ in units of the scale and of the largest entry weight.
+        cp: the model in the units of the data, a CPTensor (I_1, …, I_N) of rank R: unit columns,
+            nonnegative weights, fixed factors as given. For a float16 or bfloat16 tensor it is in
+            float32.
+        fit: its fit, from ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², a real scalar; −inf before the first sweep, NaN
+            where something was not finite.
+        change: `|Δfit|` of the last sweep, a real scalar; inf before the first.
+        iteration: sweeps done, an integer scalar.
+        scale: largest absolute value in the tensor, where it is observed, a real scalar.
+        norm: ‖W½∘T‖ in units of the scale and of the largest entry weight, a real scalar.
+
+    Example:
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> state = jkr.cp.als_init(x, 2, key=jax.random.key(1))
+        >>> state.cp.shape, int(state.iteration), float(state.fit)
+        ((4, 5, 6), 0, -inf)
+
+    Source: as `als`; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure
+    3.3.
     """
 
     cp: CPTensor

@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._elementwise import entry_sum, squared_distance
 from jkr._contractions._gram import product_of_others
-from jkr._contractions._precise import accumulator, gram, matmul
+from jkr._contractions._precise import accumulator, gram, matmul, promoted
 from jkr.cp._data import measured, unit_weights
 from jkr.cp._model import CPTensor, checked
 from jkr.cp._result import CPResult
@@ -34,13 +34,22 @@ class Condition(NamedTuple):
     """How strongly the rank-one components of a model move when the tensor moves.
 
     Attributes:
-        number: 1/√(smallest of the spectrum), at least 1: the largest change of the rank-one
-            components over the change of the tensor that causes it, for small changes; inf where
-            the model is not unique, or cannot be told from such a one (numbers above about 500 in
-            float32, 1e7 in float64).
+        number: 1/√(smallest of the spectrum), a real scalar, at least 1: the largest change of the
+            rank-one components over the change of the tensor that causes it, for small changes; inf
+            where the model is not unique, or cannot be told from such a one (numbers above about
+            500 in float32, 1e7 in float64).
         spectrum: eigenvalues of the gauge-free Gauss–Newton matrix, decreasing,
             (R(1 + Σₙ(I_n − 1)),): the squared singular values of an orthonormal basis for each
             component's tangent space, side by side.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> apart = jkr.cp.CPTensor(jnp.ones(2), (jnp.eye(3, 2),) * 3)
+        >>> jkr.cp.condition(apart).spectrum.shape  # two components of 1 + 3·(3 − 1) parameters
+        (14,)
+
+    Source: Breiding & Vannieuwenhoven, SIAM J. Matrix Anal. Appl. 39 (2018) 287–309,
+    doi:10.1137/17M1142880.
     """
 
     number: Array
@@ -66,6 +75,8 @@ def condition(cp: CPTensor | CPResult) -> Condition:
         >>> apart = jkr.cp.CPTensor(jnp.ones(2), (jnp.eye(3, 2),) * 3)
         >>> round(float(jkr.cp.condition(apart).number), 4)
         1.0
+
+    Derivative: that of the eigenvalues; none where they coincide.
 
     Source: Breiding & Vannieuwenhoven, SIAM J. Matrix Anal. Appl. 39 (2018) 287–309,
     doi:10.1137/17M1142880; law I10ᴴ.
@@ -100,22 +111,23 @@ def standard_errors(
     The covariance is σ² times the inverse of the Gauss–Newton matrix (the Cramér–Rao bound, to
     first order in the noise), with σ² = ‖W½∘(T − M)‖²/(observed entries − R(1 + Σₙ(I_n − 1))).
     Complex data, noise being circular: of the weights, and of each column the root mean square of
-    |change| once its phase is that of the truth.
+    `|change|` once its phase is that of the truth.
 
     Args:
         result: of a fit without l2 and without constraints that bind, or its CPTensor; a model
             fitted to the tensor.
         tensor: T (I_1, …, I_N).
-        entry_weights: W, inversely proportional to the variance of the noise; zeros are
-            unobserved. A matrix of (R Σₙ I_n)² entries is formed.
+        entry_weights: W (I_1, …, I_N), inversely proportional to the variance of the noise; zeros
+            are unobserved. A matrix of (R Σₙ I_n)² entries is formed.
 
     Returns:
-        CPTensor of the standard errors of the weights λ, (R,), and of the unit columns, (I_n, R):
-        real. Very large where the model is not unique, inf where there are no more observations
+        CPTensor of the standard errors of the weights λ, (R,), and of the unit columns, (I_n, R),
+        all real. Very large where the model is not unique, inf where there are no more observations
         than parameters.
 
     Raises:
-        ValueError: no CP model, a tensor of another shape, entry weights of another shape.
+        ValueError: no CP model, or one of order below 2; a tensor of another shape or with an empty
+            mode; entry weights that are complex or of another shape.
 
     Example:
         >>> import jax, jkr
@@ -125,6 +137,8 @@ def standard_errors(
         >>> weights, factors = jkr.cp.standard_errors(result, x)
         >>> weights.shape, bool((factors[0] < 0.01).all())
         ((2,), True)
+
+    Derivative: that of eigenvectors; none where eigenvalues coincide.
 
     Source: Liu & Sidiropoulos, IEEE Trans. Signal Process. 49 (2001) 2074–2086,
     doi:10.1109/78.942635 (the bound); law I10ᴴ.
@@ -142,7 +156,7 @@ def standard_errors(
 @jax.jit
 def _standard_errors(model: CPTensor, x: Array, w: Array | None) -> CPTensor:
     weights, units = _unit_model(model)
-    weights, x, *units = _check.promoted(weights, x.astype(accumulator(x.dtype)), *units)
+    weights, x, *units = promoted(weights, x.astype(accumulator(x.dtype)), *units)
     w = None if w is None else w.astype(x.real.dtype)
     scale, *_ = measured(x, w)
     w = None if w is None else unit_weights(w)

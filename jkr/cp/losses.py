@@ -5,18 +5,20 @@ function of two arrays of one shape that returns real values of that shape is a 
 is JAX's. Those here say more of themselves: whether the model has to be nonnegative, which data
 they are for, and what data they expect of a model, from which a fit is reported.
 
-| loss | data | f(m, x) | model m |
-| --- | --- | --- | --- |
-| `gaussian` | any, complex too | ½|m − x|² | mean |
-| `huber(delta)` | any, complex too | ½|m − x|², beyond delta δ|m − x| − ½δ² | centre |
-| `poisson` | counts | m − x log m | mean ≥ 0 |
-| `poisson_log` | counts | eᵐ − x m | log of the mean |
-| `bernoulli_odds` | 0 to 1 | log(1 + m) − x log m | odds ≥ 0 |
-| `bernoulli_logit` | 0 to 1 | log(1 + eᵐ) − x m | log of the odds |
-| `negative_binomial(r)` | counts | (r + x) log(1 + m) − x log m | odds ≥ 0 |
-| `gamma` | x ≥ 0 | x/m + log m | mean ≥ 0 |
-| `rayleigh` | x ≥ 0 | 2 log m + (π/4)(x/m)² | mean ≥ 0 |
-| `beta_divergence(b)` | x ≥ 0 | mᵇ/b − x mᵇ⁻¹/(b − 1) | mean ≥ 0 |
+======================  ================  =============================  ===============
+loss                    data              f(m, x)                        model m
+======================  ================  =============================  ===============
+`gaussian`              any, complex too  ½(m − x)²                      mean
+`huber(delta)`          any, complex too  the same, linear beyond delta  centre
+`poisson`               counts            m − x log m                    mean ≥ 0
+`poisson_log`           counts            eᵐ − x m                       log of the mean
+`bernoulli_odds`        0 to 1            log(1 + m) − x log m           odds ≥ 0
+`bernoulli_logit`       0 to 1            log(1 + eᵐ) − x m              log of the odds
+`negative_binomial(r)`  counts            (r + x) log(1 + m) − x log m   odds ≥ 0
+`gamma`                 x ≥ 0             x/m + log m                    mean ≥ 0
+`rayleigh`              x ≥ 0             2 log m + (π/4)(x/m)²          mean ≥ 0
+`beta_divergence(b)`    x ≥ 0             mᵇ/b − x mᵇ⁻¹/(b − 1)          mean ≥ 0
+======================  ================  =============================  ===============
 
 Where a logarithm or a quotient would leave its domain at m = 0, m + 10⁻¹⁰ stands for m.
 
@@ -61,11 +63,13 @@ class Loss:
     """An elementwise loss, and what is known of it; called as `loss(model, data)`.
 
     Attributes:
-        function: f(model, data), elementwise, real; what else it depends on are constants.
+        function: f(model, data) of two arrays of one shape, elementwise: real values, of that
+            shape; what else it depends on are constants.
         nonnegative: whether the model has to be nonnegative. A fit then keeps its factors so.
-        low: the least datum that it is for.
+        low: the least datum that it is for, a number.
         high: the largest.
-        expected: the data that a model stands for; the model itself, if not given.
+        expected: the data that a model stands for, an array of the model's shape; the model itself,
+            if not given.
         name: in messages.
 
     Example:
@@ -73,6 +77,8 @@ class Loss:
         >>> log_cosh = jkr.cp.losses.Loss(lambda m, x: jnp.log(jnp.cosh(m - x)), name="log cosh")
         >>> jkr.cp.losses.poisson.nonnegative, log_cosh.nonnegative
         (True, False)
+
+    Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
     """
 
     function: Callable[[Array, Array], Array]
@@ -83,7 +89,22 @@ class Loss:
     name: str = "this loss"
 
     def __call__(self, model: Array, data: Array) -> Array:
-        """f(model, data)."""
+        """f(model, data), entry by entry.
+
+        Args:
+            model: array.
+            data: array of the same shape.
+
+        Returns:
+            Real array of that shape.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> jkr.cp.losses.gaussian(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0]))
+            Array([0., 2.], dtype=float32)
+
+        Source: as the class, doi:10.1137/18M1203626.
+        """
         return self.function(model, data)
 
     def __repr__(self) -> str:
@@ -119,9 +140,23 @@ def _rayleigh(m: Array, x: Array) -> Array:
     return 2 * jnp.log(m + _TINY) + pi / 4 * (x / (m + _TINY)) ** 2
 
 
+# What each is, for the documentation: `help` shows the class.
 gaussian = Loss(_gaussian, name="gaussian")
+"""Least squares, ½(m − x)², of complex data ½ of the squared absolute value; m is the mean.
+
+Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
+"""
 poisson = Loss(_poisson, nonnegative=True, low=0, name="poisson")
+"""Counts, m − x log m: m ≥ 0 is the mean of a Poisson distribution.
+
+Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626; Chi & Kolda,
+SIAM J. Matrix Anal. Appl. 33 (2012) 1272–1299, doi:10.1137/110859063.
+"""
 poisson_log = Loss(_poisson_log, low=0, expected=jnp.exp, name="poisson_log")
+"""Counts, eᵐ − x m: m is the logarithm of the mean of a Poisson distribution.
+
+Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
+"""
 bernoulli_odds = Loss(
     _bernoulli_odds,
     nonnegative=True,
@@ -130,24 +165,42 @@ bernoulli_odds = Loss(
     expected=lambda m: m / (1 + m),
     name="bernoulli_odds",
 )
+"""Zeros and ones, log(1 + m) − x log m: m ≥ 0 are the odds of a one, which is expected m/(1 + m).
+
+Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
+"""
 bernoulli_logit = Loss(
     _bernoulli_logit, low=0, high=1, expected=jax.nn.sigmoid, name="bernoulli_logit"
 )
+"""Zeros and ones, log(1 + eᵐ) − x m: m is the logarithm of the odds of a one.
+
+Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
+"""
 gamma = Loss(_gamma, nonnegative=True, low=0, name="gamma")
+"""Positive data, x/m + log m: m ≥ 0 is the mean of a gamma distribution of constant shape.
+
+Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
+"""
 rayleigh = Loss(_rayleigh, nonnegative=True, low=0, name="rayleigh")
+"""Positive data, 2 log m + (π/4)(x/m)²: m ≥ 0 is the mean of a Rayleigh distribution.
+
+Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
+"""
 
 
 def huber(delta: float = 1.0) -> Loss:
-    """Huber's loss: ½|m − x|² up to |m − x| = δ, δ|m − x| − ½δ² beyond; bears outliers.
+    """Huber's loss: ½d² up to a distance d of δ, δd − ½δ² beyond; bears outliers.
+
+    d is the absolute value of m − x, of complex data too.
 
     Args:
-        delta: δ > 0, in the units of the data.
+        delta: δ > 0, a number, in the units of the data.
 
     Returns:
         Loss; the same one for the same δ, so that nothing is compiled anew.
 
     Raises:
-        ValueError: delta that is no positive number.
+        ValueError: delta that is no finite number above 0.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -180,14 +233,14 @@ def negative_binomial(trials: float = 1.0) -> Loss:
         Loss; the same one for the same r.
 
     Raises:
-        ValueError: trials that are no positive number.
+        ValueError: trials that are no finite number above 0.
 
     Example:
         >>> import jkr
         >>> jkr.cp.losses.negative_binomial(3)
         <Loss negative_binomial(3)>
 
-    Source: as the module.
+    Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
     """
     return _negative_binomial(
         _check.number("cp.losses.negative_binomial", "trials", trials, above=0)
@@ -213,15 +266,15 @@ def beta_divergence(beta: float) -> Loss:
         Loss; the same one for the same b.
 
     Raises:
-        ValueError: beta that is no number.
+        ValueError: beta that is no finite number.
 
     Example:
         >>> import jax.numpy as jnp, jkr
-        >>> jkr.cp.losses.beta_divergence(2)(jnp.array(3.0), jnp.array(1.0))
-        Array(1.5, dtype=float32)
+        >>> jkr.cp.losses.beta_divergence(2)(jnp.array([3.0]), jnp.array([1.0]))
+        Array([1.5], dtype=float32)
 
-    Source: as the module; Févotte & Idier, Neural Computation 23 (2011) 2421–2456,
-    doi:10.1162/NECO_a_00168.
+    Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626;
+    Févotte & Idier, Neural Computation 23 (2011) 2421–2456, doi:10.1162/NECO_a_00168.
     """
     return _beta_divergence(_check.number("cp.losses.beta_divergence", "beta", beta))
 

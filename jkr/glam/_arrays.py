@@ -21,7 +21,7 @@ from jkr import _check
 from jkr._contractions._gram import pair_columns, square
 from jkr._contractions._kronecker import kronecker_matmul
 from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator, gram
+from jkr._contractions._precise import accumulator, gram, promoted, with_weights
 from jkr._products._pairing import paired
 
 
@@ -34,7 +34,7 @@ def fitted(
 
     Args:
         bases: matrices (Iₙ, Jₙ), one a mode, a sequence.
-        coefficients: Θ (J_1, …, J_d).
+        coefficients: Θ (J_1, …, J_d), an array.
         precision: of the matrix products, as in `jax.lax.dot_general`.
 
     Returns:
@@ -58,7 +58,7 @@ def fitted(
     name = "glam.fitted"
     arrays, _, columns = _check.bases(name, bases)
     x = _check.array_of(name, "coefficients", _check.inexact(name, coefficients), columns)
-    x, *arrays = _check.promoted(x, *arrays)
+    x, *arrays = promoted(x, *arrays)
     return modelled(arrays, x, precision)
 
 
@@ -101,7 +101,7 @@ def cross_product(
     name = "glam.cross_product"
     arrays, rows, _ = _check.bases(name, bases)
     y = _check.array_of(name, "y", _check.inexact(name, y), rows)
-    y, *arrays = _check.promoted(y, *arrays)
+    y, *arrays = promoted(y, *arrays)
     if entry_weights is not None:
         w = _check.entry_weights(name, entry_weights, rows)
         y = weighed(y, w)
@@ -143,7 +143,7 @@ def weighted_gram(
     name = "glam.weighted_gram"
     arrays, rows, _ = _check.bases(name, bases)
     w = _check.inexact(name, _check.entry_weights(name, entry_weights, rows))
-    w, arrays = _check.with_weights(w, arrays)
+    w, arrays = with_weights(w, arrays)
     return array_gram(arrays, w, precision)
 
 

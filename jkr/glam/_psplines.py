@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator
+from jkr._contractions._precise import accumulator, promoted
 
 
 def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
@@ -31,7 +31,7 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
     Args:
         x: points (I,), real.
         knots: t (J + degree + 1,), increasing; `uniform_knots` makes those of P-splines.
-        degree: of the pieces, at least 0.
+        degree: of the pieces, an int of at least 0.
 
     Returns:
         Array (I, J), of the promoted dtype of x and knots; integers become the default float.
@@ -59,7 +59,7 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
         _check.real_vector(name, what, v, least)
         for what, v, least in (("x", x, 0), ("knots", knots, 2 * degree + 2))
     )
-    points, t = _check.promoted(points, t)
+    points, t = promoted(points, t)
     return _cox_de_boor(points, t, degree)
 
 
@@ -86,9 +86,9 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
 
     Args:
         low: left end of the base interval, a real scalar.
-        high: right end.
-        segments: their number, at least 1.
-        degree: of the splines, at least 0.
+        high: right end, a real scalar.
+        segments: their number, an int of at least 1.
+        degree: of the splines, an int of at least 0.
 
     Returns:
         Array (segments + 2·degree + 1,), of the promoted dtype of low and high; integers become the
@@ -103,13 +103,15 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
         >>> jkr.glam.uniform_knots(0.0, 1.0, 2, degree=1)
         Array([-0.5,  0. ,  0.5,  1. ,  1.5], dtype=float32)
 
+    Plain autodiff is already best.
+
     Source: Eilers & Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655.
     """
     name = "glam.uniform_knots"
     segments = _check.at_least(name, "segments", segments)
     degree = _check.nonnegative(name, "degree", degree)
     low, high = (_check.real_scalar(name, what, x) for what, x in (("low", low), ("high", high)))
-    low, high = _check.promoted(low, high)
+    low, high = promoted(low, high)
     steps = jnp.asarray(np.arange(-degree, segments + degree + 1) / segments, low.dtype)
     return low * (1 - steps) + high * steps
 
@@ -118,8 +120,9 @@ def difference_penalty(n: int, order: int = 2) -> Array:
     """Penalty DᵀD on the differences of given order of n coefficients, θᵀDᵀDθ = ‖Dθ‖².
 
     Args:
-        n: number of coefficients.
-        order: of the differences, less than n; polynomials of degree order − 1 are free of penalty.
+        n: number of coefficients, an int.
+        order: of the differences, an int below n; polynomials of degree order − 1 are free of
+            penalty.
 
     Returns:
         Array (n, n), symmetric positive semi-definite, of the default float; its entries are ints.

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._definite import definite_solve
-from jkr._contractions._precise import accumulator
+from jkr._contractions._precise import accumulator, promoted
 from jkr._products._pairing import paired
 from jkr.glam._arrays import array_gram, modelled, projected, weighed
 
@@ -45,13 +45,23 @@ class Smooth(NamedTuple):
     Attributes:
         coefficients: Θ (J_1, …, J_d).
         fitted: X θ (I_1, …, I_d), at missing cells too.
-        edf: effective degrees of freedom, tr H = tr (XᴴWX + P)⁻¹XᴴWX.
-        rss: weighted residual sum of squares, ‖W½(y − X θ)‖².
-        gcv: generalised cross-validation, n·rss/(n − edf)², n the number of cells of weight not 0;
-            inf where edf ≥ n.
-        status: 0 solved; 1 singular; 2 not finite; 3 NaN or inf in the data; 4 weights that are
-            negative, not finite or all zero; 5 smoothing parameters that are negative or not
-            finite. `message` says it in words.
+        edf: effective degrees of freedom, tr H = tr (XᴴWX + P)⁻¹XᴴWX, a real scalar.
+        rss: weighted residual sum of squares, ‖W½(y − X θ)‖², a real scalar.
+        gcv: generalised cross-validation, n·rss/(n − edf)², n the number of cells of weight not 0,
+            a real scalar; inf where edf ≥ n.
+        status: an integer scalar. 0 solved; 1 singular; 2 not finite; 3 NaN or inf in the data; 4
+            weights that are negative, not finite or all zero; 5 smoothing parameters that are
+            negative or not finite. `message` says it in words.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> y, P = jnp.array([0.0, 1.0, 2.0, 3.0]), jkr.glam.difference_penalty(4)
+        >>> result = jkr.glam.smooth(y, [jnp.eye(4)], [P], jnp.array([10.0]))
+        >>> result.coefficients.shape, result.message
+        ((4,), 'solved')
+
+    Source: Eilers & Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655; Currie, Durban
+    & Eilers, JRSS B 68 (2006) 259–280, doi:10.1111/j.1467-9868.2006.00543.x.
     """
 
     coefficients: Array
@@ -128,7 +138,7 @@ def smooth(
     matrices = _check.penalties(name, penalties, columns)
     parameters = _check.smoothing(name, smoothing, len(rows))
     w = None if entry_weights is None else _check.entry_weights(name, entry_weights, rows)
-    data, *arrays = _check.promoted(data, *arrays)
+    data, *arrays = promoted(data, *arrays)
     dtype = data.dtype
     wide = accumulator(dtype)
     real = jnp.zeros((), wide).real.dtype

@@ -6,13 +6,15 @@ matrix, on either side, is a contraction. `@` of two operators rewrites by a law
 (`jkr.operators._laws` holds the table; transposes follow by I1), and keeps the form that the law
 gives:
 
-| left @ right | is | law |
-| --- | --- | --- |
-| FaceSplitting @ KhatriRao | an array, (AC)∘(BD) | I8; I7, I9, I10 |
-| FaceSplitting @ Kronecker | FaceSplitting(AC, BD); of column vectors an array | I15; I21 |
-| Kronecker @ KhatriRao | KhatriRao(AC, BD); of row vectors an array | I13; I21 |
-| Kronecker @ Kronecker | Kronecker(AC, BD) | (A⊗B)(C⊗D) = AC⊗BD |
-| any other | an array, column by column of the right one | |
+=========================  =================================================  ===================
+left @ right               is                                                 law
+=========================  =================================================  ===================
+FaceSplitting @ KhatriRao  an array, (AC)∘(BD)                                I8; I7, I9, I10
+FaceSplitting @ Kronecker  FaceSplitting(AC, BD); of column vectors an array  I15; I21
+Kronecker @ KhatriRao      KhatriRao(AC, BD); of row vectors an array         I13; I21
+Kronecker @ Kronecker      Kronecker(AC, BD)                                  (A⊗B)(C⊗D) = AC⊗BD
+any other                  an array, column by column of the right one
+=========================  =================================================  ===================
 
 Longer chains follow (I16, I22, I31–I34). Shapes that conform as matrices are multiplied right
 whatever the factors' own: factors are grouped to blocks that fit, or else go column by column.

@@ -31,10 +31,12 @@ class KhatriRao(Product):
         *ms: matrices (I_n, R) with equal column counts; a KhatriRao among them gives its factors.
 
     Attributes:
-        factors: the matrices, in their common dtype.
+        factors: the matrices (I_n, R), in their common dtype.
+        crossed: (True, False): rows are crossed, columns matched.
 
     Raises:
-        ValueError: no matrix, not two dimensions, unequal column counts.
+        ValueError: no matrix, not two dimensions, unequal column counts, or a list of matrices
+            (unpack it).
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr
@@ -56,7 +58,18 @@ class KhatriRao(Product):
         return FaceSplitting(*(a.T for a in self.factors))
 
     def gram(self) -> Array:
-        """KᴴK = ∘ₙ AₙᴴAₙ (R, R) (I10ᴴ), by `khatri_rao_gram`, whose derivative rule is R1."""
+        """Gram matrix KᴴK = ∘ₙ AₙᴴAₙ (I10ᴴ), by `khatri_rao_gram`, whose derivative rule is R1.
+
+        Returns:
+            Array (R, R), Hermitian, of the operator's dtype.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> jkr.operators.KhatriRao(jnp.ones((300, 1)), jnp.ones((400, 1))).gram()
+            Array([[120000.]], dtype=float32)
+
+        Source: law I10ᴴ, rule R1; Khatri & Rao, Sankhya 30 (1968) 167–180.
+        """
         return khatri_rao_gram(*self.factors)
 
     def lstsq(self, y: Any, l2: ArrayLike = 0.0) -> Array:
@@ -68,14 +81,15 @@ class KhatriRao(Product):
         Args:
             y: (rows,) or (rows, k); an operator of that many rows; or a CP tensor (anything with
                 `weights` and `factors`) of that many entries, read in C order.
-            l2: nonnegative scalar, in the units of ‖K‖².
+            l2: nonnegative real scalar, in the units of ‖K‖².
 
         Returns:
-            Array (R,) or (R, k), k the columns of y. This is the solution, so for an operator y
-            of many columns it is as wide.
+            Array (R,) or (R, k), of the operands' (promoted) dtype, k the columns of y. This is the
+            solution, so for an operator y of many columns it is as wide.
 
         Raises:
-            ValueError: y of another number of rows; l2 that is no real scalar.
+            ValueError: y of another number of rows, or a CP tensor of another number of weights
+                than components; l2 that is no real scalar.
 
         Example:
             >>> import jax.numpy as jnp, jkr
@@ -83,6 +97,10 @@ class KhatriRao(Product):
             >>> model = jkr.cp.CPTensor(jnp.array([5.0]), (a, b))
             >>> jkr.operators.KhatriRao(a, b).lstsq(model)
             Array([5.], dtype=float32)
+
+        Derivative (R3): as that of `khatri_rao_lstsq`.
+
+        Source: laws I8, I15, J1, rule R3.
         """
         name = self._name("lstsq")
         if isinstance(y, Product):
@@ -106,11 +124,14 @@ class KhatriRao(Product):
         return normal_solve(name, K.factors, b, l2).astype(dtype)
 
     def leverage_scores(self) -> Array:
-        """Leverage of every row, the diagonal of K K⁺ = K G⁺Kᴴ (J1), (rows,), real.
+        """Leverage of every row, the diagonal of K K⁺ = K G⁺Kᴴ (J1).
 
         Between 0 and 1; they add up to the rank of K. With the face-split factors of the Gram
         (J2), ℓ = Re Σ_{r≤s} w_rs ∏ₙ conj(Aₙ[iₙ, r]) Aₙ[iₙ, s], w_rs = G⁺[s, r], doubled off the
         diagonal: a product of R(R+1)/2 columns with a vector.
+
+        Returns:
+            Real array (rows,), of the operator's precision; integers become the default float.
 
         Example:
             >>> import jax.numpy as jnp, jkr
@@ -118,7 +139,9 @@ class KhatriRao(Product):
             >>> K.leverage_scores()
             Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
 
-        Source: law J1; Drineas, Mahoney & Muthukrishnan, SIAM J. Matrix Anal. Appl. 30 (2008)
+        Derivative (R3): as that of `khatri_rao_lstsq`.
+
+        Source: laws J1, J2; Drineas, Mahoney & Muthukrishnan, SIAM J. Matrix Anal. Appl. 30 (2008)
         844–881, doi:10.1137/07070471X.
         """
         factors = self._inexact("leverage_scores").factors
@@ -147,10 +170,12 @@ class FaceSplitting(Product):
         *ms: matrices (I, J_n) with equal row counts; a FaceSplitting among them gives its factors.
 
     Attributes:
-        factors: the matrices, in their common dtype.
+        factors: the matrices (I, J_n), in their common dtype.
+        crossed: (False, True): rows are matched, columns crossed.
 
     Raises:
-        ValueError: no matrix, not two dimensions, unequal row counts.
+        ValueError: no matrix, not two dimensions, unequal row counts, or a list of matrices
+            (unpack it).
 
     Example:
         >>> import jax.numpy as jnp, jkr

@@ -2,8 +2,8 @@
 
 from jax import Array
 
-from jkr import _check
 from jkr._contractions._kronecker import kronecker_matmul
+from jkr._contractions._precise import promoted
 from jkr.operators._product import Product
 
 
@@ -17,10 +17,11 @@ class Kronecker(Product):
         *ms: matrices (I_n, J_n); a Kronecker among them gives its factors (⊗ is associative).
 
     Attributes:
-        factors: the matrices, in their common dtype.
+        factors: the matrices (I_n, J_n), in their common dtype.
+        crossed: (True, True): rows and columns are crossed.
 
     Raises:
-        ValueError: no matrix, or not two dimensions.
+        ValueError: no matrix, not two dimensions, or a list of matrices (unpack it).
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -41,5 +42,5 @@ class Kronecker(Product):
         return Kronecker(*(a.T for a in self.factors))
 
     def _apply(self, x: Array) -> Array:
-        x, *factors = _check.promoted(x, *self.factors)
+        x, *factors = promoted(x, *self.factors)
         return kronecker_matmul(factors, x)

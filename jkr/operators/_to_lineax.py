@@ -33,6 +33,8 @@ def to_lineax(op: Product, tags: object = ()) -> "lineax.AbstractLinearOperator"
         >>> y = 3 * K.to_dense()[:, 0]
         >>> lineax.linear_solve(operator, y, lineax.LSMR(rtol=1e-5, atol=1e-5)).value
         Array([3.], dtype=float32)
+
+    Source: law I1, for the transpose.
     """
     name = "operators.to_lineax"
     op = _check.lazy(name, op, Product)

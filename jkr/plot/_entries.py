@@ -27,17 +27,18 @@ def missing(
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing.
-        entry_weights: zero where an entry is missing; where NaN stands, if not given.
+        entry_weights: (I_1, …, I_N), zero where an entry is missing; where NaN stands, if not
+            given.
         modes: the name of each mode; "mode 0", … if not given.
         labels: the labels of each mode's indices, or None for a mode without.
         title: of the figure; the share that is missing, if not given.
 
     Returns:
-        matplotlib Figure.
+        matplotlib Figure of an axes for each mode, the map and its scale.
 
     Raises:
-        ValueError: a tensor of order below 2 or with an empty mode, entry weights of another shape,
-            names or labels that do not fit.
+        ValueError: a tensor of order below 2 or with an empty mode, entry weights that are complex
+            or of another shape, names or labels that do not fit.
 
     Example:
         >>> import jkr
@@ -98,21 +99,22 @@ def residuals(
     absolute values are drawn.
 
     Args:
-        cp: the model.
+        cp: the model, a CPTensor (I_1, …, I_N).
         tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing.
         loss: that it was fitted with; M is the data that it expects of the model.
-        entry_weights: zero where an entry is missing; where NaN stands, if not given. Other weights
-            do not count.
+        entry_weights: (I_1, …, I_N), zero where an entry is missing; where NaN stands, if not
+            given. Other weights do not count.
         modes: the name of each mode; "mode 0", … if not given.
         labels: the labels of each mode's indices, or None for a mode without.
         title: of the figure; the fit, if not given.
 
     Returns:
-        matplotlib Figure.
+        matplotlib Figure of an axes of the entries, and one for each mode.
 
     Raises:
-        ValueError: a tensor of another shape than the model, of order below 2 or with an empty
-            mode, entry weights of another shape, names or labels that do not fit.
+        ValueError: no CP model, a tensor of another shape than the model, of order below 2 or with
+            an empty mode, entry weights that are complex or of another shape, names or labels that
+            do not fit.
 
     Example:
         >>> import jax, jkr

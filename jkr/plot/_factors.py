@@ -25,18 +25,18 @@ def factors(
     absolute values are drawn.
 
     Args:
-        cp: the model.
+        cp: the model, a CPTensor (I_1, …, I_N) of rank R.
         modes: the name of each mode; "mode 0", … if not given.
         labels: the labels of each mode's indices, or None for a mode without.
         ordered: whether each mode runs along a scale; modes without labels do, if not given.
         title: of the figure.
 
     Returns:
-        matplotlib Figure.
+        matplotlib Figure of R rows and N columns of axes.
 
     Raises:
-        ValueError: names, labels or flags of another number than the modes, or labels of
-            another number than a mode's indices.
+        ValueError: no CP model, or one without components; names, labels or flags of another number
+            than the modes, or labels of another number than a mode's indices.
 
     Example:
         >>> import jax, jkr

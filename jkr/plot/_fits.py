@@ -28,10 +28,10 @@ def history(
         title: of the figure.
 
     Returns:
-        matplotlib Figure.
+        matplotlib Figure of one axes.
 
     Raises:
-        ValueError: what is no CPResult, or names of another number than the results.
+        ValueError: none, or what is no CPResult, or names of another number than the results.
 
     Example:
         >>> import jax, jkr
@@ -88,11 +88,11 @@ def rank_scan(scan: RankScan, *, title: str | None = None) -> Figure:
     zero, and their values written there.
 
     Args:
-        scan: of `cp.rank_scan`.
+        scan: of `cp.rank_scan`, a RankScan.
         title: of the figure; what it suggests, if not given.
 
     Returns:
-        matplotlib Figure.
+        matplotlib Figure of three axes.
 
     Raises:
         ValueError: what is no RankScan.
@@ -103,6 +103,8 @@ def rank_scan(scan: RankScan, *, title: str | None = None) -> Figure:
         >>> scan = jkr.cp.rank_scan(x, (1, 2), key=jax.random.key(1), restarts=2)
         >>> len(jkr.plot.rank_scan(scan).axes)
         3
+
+    Source: what is shaded: Bro & Kiers, J. Chemometrics 17 (2003) 274–286, doi:10.1002/cem.801.
     """
     _check.kinds("plot.rank_scan", "scan", [scan], RankScan)
     ranks, fits = np.asarray(scan.ranks), np.asarray(scan.fit)

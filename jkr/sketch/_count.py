@@ -25,13 +25,16 @@ class CountSketch:
     Attributes:
         indices: the place of each entry, integers (n,) below `size`.
         signs: ±1, integers (n,).
-        size: length of what it makes, static.
+        size: length of what it makes, an int, static.
 
     Example:
         >>> import jax.numpy as jnp, jkr
         >>> C = jkr.sketch.CountSketch(jnp.array([0, 1, 0]), jnp.array([1, 1, -1]), 2)
         >>> C @ jnp.array([5.0, 6.0, 7.0])
         Array([-2.,  6.], dtype=float32)
+
+    Source: Charikar, Chen & Farach-Colton, Theor. Comput. Sci. 312 (2004) 3–15,
+    doi:10.1016/S0304-3975(03)00400-6.
     """
 
     indices: Array
@@ -40,16 +43,55 @@ class CountSketch:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(size, n)."""
+        """(size, n), two ints."""
         return self.size, self.indices.shape[0]
 
     def __matmul__(self, x: ArrayLike) -> Array:
-        """C x for x (n,) or (n, k), (size,) or (size, k), of the dtype of x, never forming C."""
+        """C x, never forming C: (C x)[j] = Σ_{h(i) = j} s(i) x[i].
+
+        Args:
+            x: array (n,) or (n, k).
+
+        Returns:
+            Array (size,) or (size, k), of the dtype of x; booleans become the default int.
+
+        Raises:
+            ValueError: another number of entries.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> C = jkr.sketch.CountSketch(jnp.array([0, 1, 0]), jnp.array([1, 1, -1]), 2)
+            >>> C @ jnp.eye(3)
+            Array([[ 1.,  0., -1.],
+                   [ 0.,  1.,  0.]], dtype=float32)
+
+        Plain autodiff is already best: the transpose is a look-up.
+
+        Source: as the class, doi:10.1016/S0304-3975(03)00400-6.
+        """
         x, _ = _check.right_hand_side("sketch.CountSketch", "x", x, self.shape[1])
         return scattered(self, x)
 
     def to_dense(self, dtype: DTypeLike | None = None) -> Array:
-        """C, formed: (size, n), of that dtype (the default float)."""
+        """C as an array.
+
+        Args:
+            dtype: floating or complex; the default float if not given.
+
+        Returns:
+            Array (size, n).
+
+        Raises:
+            ValueError: a dtype that is not floating or complex.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> jkr.sketch.CountSketch(jnp.array([1, 0]), jnp.array([1, -1]), 2).to_dense()
+            Array([[ 0., -1.],
+                   [ 1.,  0.]], dtype=float32)
+
+        Source: as the class, doi:10.1016/S0304-3975(03)00400-6.
+        """
         dtype = _check.inexact_dtype("sketch.CountSketch.to_dense", dtype)
         return scattered(self, jnp.eye(self.shape[1], dtype=dtype))
 
@@ -63,8 +105,8 @@ def count_sketch(key: Array, n: int, size: int) -> CountSketch:
 
     Args:
         key: a `jax.random.key`.
-        n: length of the vectors.
-        size: length of their sketches.
+        n: length of the vectors, an int.
+        size: length of their sketches, an int.
 
     Returns:
         CountSketch (size, n).

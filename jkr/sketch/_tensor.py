@@ -34,7 +34,7 @@ class TensorSketch:
     """A tensor sketch S (size, n₁⋯n_p), a pytree of p count sketches; drawn by `tensor_sketch`.
 
     Attributes:
-        sketches: p count sketches of one size.
+        sketches: p count sketches (size, nₖ), in a tuple.
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr
@@ -42,18 +42,20 @@ class TensorSketch:
         >>> A, B = jnp.ones((200, 5)), jnp.ones((300, 5))
         >>> (S @ jkr.operators.KhatriRao(A, B)).shape  # 60000 rows, never formed
         (64, 5)
+
+    Source: laws I21–I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591.
     """
 
     sketches: tuple[CountSketch, ...]
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(size, n₁⋯n_p)."""
+        """(size, n₁⋯n_p), two ints."""
         return self.sketches[0].size, prod(self.dims)
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """(n₁, …, n_p)."""
+        """(n₁, …, n_p), p ints."""
         return tuple(C.shape[1] for C in self.sketches)
 
     def __matmul__(self, x: Any) -> Array:
@@ -65,6 +67,21 @@ class TensorSketch:
 
         Returns:
             Array (size,) or (size, columns).
+
+        Raises:
+            ValueError: an array of another number of entries, an operator of another kind, or with
+                other row counts.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, jkr
+            >>> S = jkr.sketch.tensor_sketch(jax.random.key(0), (2, 3), 4)
+            >>> x, y = jnp.ones((2, 1)), jnp.ones((3, 1))
+            >>> (S @ jkr.operators.Kronecker(x, y)).shape, (S @ jkr.kronecker(x, y)).shape
+            ((4, 1), (4, 1))
+
+        Plain autodiff is already best: the transposed DFT is a DFT; saved are the p spectra.
+
+        Source: laws I8, I15, I21–I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591.
         """
         name = "sketch.TensorSketch"
         if not isinstance(x, KhatriRao | Kronecker | FaceSplitting):
@@ -74,7 +91,24 @@ class TensorSketch:
         return convolved(self, factors, cross=isinstance(x, Kronecker)).T
 
     def to_dense(self, dtype: DTypeLike | None = None) -> Array:
-        """S, formed: (size, n₁⋯n_p), of that dtype (the default float)."""
+        """S as an array.
+
+        Args:
+            dtype: floating or complex; the default float if not given.
+
+        Returns:
+            Array (size, n₁⋯n_p).
+
+        Raises:
+            ValueError: a dtype that is not floating or complex.
+
+        Example:
+            >>> import jax, jkr
+            >>> jkr.sketch.tensor_sketch(jax.random.key(0), (2, 3), 4).to_dense().shape
+            (4, 6)
+
+        Source: law I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591.
+        """
         dtype = _check.inexact_dtype("sketch.TensorSketch.to_dense", dtype)
         return self._as_count_sketch().to_dense(dtype)
 
@@ -99,8 +133,8 @@ def tensor_sketch(key: Array, dims: Sequence[int], size: int) -> TensorSketch:
 
     Args:
         key: a `jax.random.key`.
-        dims: (n₁, …, n_p); `(n,) * p` for the p-th power of one vector.
-        size: length of the sketches.
+        dims: (n₁, …, n_p), p ints; `(n,) * p` for the p-th power of one vector.
+        size: length of the sketches, an int.
 
     Returns:
         TensorSketch (size, n₁⋯n_p).

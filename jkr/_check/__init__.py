@@ -1,0 +1,67 @@
+"""Argument checking: the only room where shapes are judged and shape errors are worded.
+
+Every check takes the public function's name first, raises `ValueError` at trace time as
+`name: rule, got shapes`, and returns what it learned (arrays, dimensions, ranks), so that no
+caller reads a shape twice.
+
+- `_arrays`: arrays and scalars; `_options`: counts, sizes, keys, functions;
+- `_matrices`: the matrices of products, and what they are multiplied with; `_operators`: lazy ones;
+- `_tensors`: tensors, entry weights, array models; `_models`: CP models.
+"""
+
+from jkr._check._arrays import Sizes as Sizes
+from jkr._check._arrays import array as array
+from jkr._check._arrays import inexact as inexact
+from jkr._check._arrays import inexact_dtype as inexact_dtype
+from jkr._check._arrays import not_negative as not_negative
+from jkr._check._arrays import real as real
+from jkr._check._arrays import real_scalar as real_scalar
+from jkr._check._arrays import real_vector as real_vector
+from jkr._check._arrays import scalar as scalar
+from jkr._check._matrices import Partition as Partition
+from jkr._check._matrices import factors as factors
+from jkr._check._matrices import matching as matching
+from jkr._check._matrices import matrices as matrices
+from jkr._check._matrices import one_matrix as one_matrix
+from jkr._check._matrices import partition as partition
+from jkr._check._matrices import penetrating as penetrating
+from jkr._check._matrices import right_hand_side as right_hand_side
+from jkr._check._matrices import rows_matched as rows_matched
+from jkr._check._matrices import vector_to_matrix as vector_to_matrix
+from jkr._check._models import axes as axes
+from jkr._check._models import model as model
+from jkr._check._models import parts as parts
+from jkr._check._models import rank as rank
+from jkr._check._models import ranks as ranks
+from jkr._check._models import several_modes as several_modes
+from jkr._check._models import weights as weights
+from jkr._check._operators import axis_weights as axis_weights
+from jkr._check._operators import broadcast_weights as broadcast_weights
+from jkr._check._operators import features as features
+from jkr._check._operators import inner as inner
+from jkr._check._operators import lazy as lazy
+from jkr._check._operators import operands as operands
+from jkr._check._operators import same_rows as same_rows
+from jkr._check._operators import sketched as sketched
+from jkr._check._options import as_many as as_many
+from jkr._check._options import at_least as at_least
+from jkr._check._options import counts as counts
+from jkr._check._options import elementwise as elementwise
+from jkr._check._options import function as function
+from jkr._check._options import key as key
+from jkr._check._options import kinds as kinds
+from jkr._check._options import nonnegative as nonnegative
+from jkr._check._options import number as number
+from jkr._check._options import one_number as one_number
+from jkr._check._options import sizes as sizes
+from jkr._check._tensors import array_of as array_of
+from jkr._check._tensors import bases as bases
+from jkr._check._tensors import data as data
+from jkr._check._tensors import entry_weights as entry_weights
+from jkr._check._tensors import mode as mode
+from jkr._check._tensors import modes as modes
+from jkr._check._tensors import penalties as penalties
+from jkr._check._tensors import same_shape as same_shape
+from jkr._check._tensors import smoothing as smoothing
+from jkr._check._tensors import tensor as tensor
+from jkr._check._tensors import unfolded as unfolded

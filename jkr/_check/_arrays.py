@@ -1,0 +1,92 @@
+"""Arrays and scalars: entries that are numbers, of a dtype that will do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike, DTypeLike
+
+Sizes = tuple[int, ...]
+
+
+def listed(items: Sequence[Any]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    words = [str(item) for item in items]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
+    """`x` as a JAX array; text, None, ragged lists and objects are refused."""
+    try:
+        y = x if isinstance(x, Array) else jnp.asarray(x)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: needs {what}, got {type(x).__name__}") from error
+    if not (jnp.issubdtype(y.dtype, jnp.number) or y.dtype == bool):
+        raise ValueError(f"{name}: needs {what}, got entries of dtype {y.dtype}")
+    return y
+
+
+def inexact(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
+    """`x` as a floating or complex JAX array: integers become the default float."""
+    x = array(name, x, what)
+    if x.dtype.itemsize < 2 and jnp.issubdtype(x.dtype, jnp.inexact):
+        raise ValueError(f"{name}: needs 16 bits or more in floating-point entries, got {x.dtype}")
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.result_type(float))
+
+
+def inexact_dtype(name: str, dtype: DTypeLike | None) -> DTypeLike:
+    """A floating or complex dtype; the default float where none is given."""
+    try:
+        dtype = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
+    except TypeError as error:
+        raise ValueError(f"{name}: dtype needs to be floating or complex, got {dtype!r}") from error
+    if not jnp.issubdtype(dtype, jnp.inexact) or dtype.itemsize < 2:
+        raise ValueError(f"{name}: dtype needs to be floating or complex, got {dtype}")
+    return dtype
+
+
+def real(name: str, what: str, x: Array) -> Array:
+    """An array without imaginary part."""
+    if jnp.iscomplexobj(x):
+        verb = "need" if what.endswith("s") else "needs"
+        raise ValueError(f"{name}: {what} {verb} to be real, got {x.dtype}")
+    return x
+
+
+def scalar(name: str, what: str, x: ArrayLike, dtype: DTypeLike) -> Array | np.ndarray:
+    """A real scalar, in that dtype; a Python number stays on the host."""
+    if isinstance(x, int | float) and abs(x) < 1e300:
+        with np.errstate(over="ignore"):
+            return np.asarray(x).astype(dtype)
+    y = real(name, what, array(name, x, f"{what} to be a scalar"))
+    if y.shape:
+        raise ValueError(f"{name}: {what} needs to be a scalar, got shape {y.shape}")
+    return y.astype(dtype)
+
+
+def real_scalar(name: str, what: str, x: ArrayLike) -> Array:
+    """A real scalar in its own floating dtype."""
+    y = inexact(name, real(name, what, array(name, x)))
+    if y.shape:
+        raise ValueError(f"{name}: {what} needs to be a scalar, got shape {y.shape}")
+    return y
+
+
+def real_vector(name: str, what: str, x: ArrayLike, least: int) -> Array:
+    """A real floating vector of at least that many entries."""
+    y = inexact(name, real(name, what, array(name, x, "vectors of numbers")))
+    if y.ndim != 1 or y.shape[0] < least:
+        a = f"{what} need to be a vector" if what.endswith("s") else f"{what} needs to be a vector"
+        more = f" of {least} entries or more" if least else ""
+        raise ValueError(f"{name}: {a}{more}, got shape {y.shape}")
+    return y
+
+
+def not_negative(name: str, what: str, arrays: Sequence[Array]) -> None:
+    """Arrays without negative entries, where their values are known."""
+    known = [a for a in arrays if not isinstance(a, Tracer)]
+    if any(np.any(np.asarray(a) < 0) for a in known):
+        raise ValueError(f"{name}: {what} need to be nonnegative")

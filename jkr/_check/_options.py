@@ -1,0 +1,123 @@
+"""What is no array: counts, sizes, keys, functions, and other objects."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jkr._check._arrays import Sizes, listed
+
+
+def number(name: str, what: str, value: Any, *, above: float | None = None) -> float:
+    """A static, finite number, above a limit if there is one."""
+    good = isinstance(value, int | float | np.integer | np.floating)
+    if not (good and np.isfinite(value) and (above is None or value > above)):
+        rule = "a finite number" if above is None else f"a finite number above {above}"
+        raise ValueError(f"{name}: {what} needs to be {rule}, got {value!r}")
+    return float(value)
+
+
+def nonnegative(name: str, what: str, value: int, below: int | None = None) -> int:
+    """A static count, at least 0."""
+    try:
+        n = operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: {what} needs to be an int, got {value!r}") from error
+    if n < 0 or (below is not None and n >= below):
+        most = "" if below is None else f" and below {below}"
+        raise ValueError(f"{name}: {what} needs to be at least 0{most}, got {n}")
+    return n
+
+
+def at_least(name: str, what: str, value: int, least: int = 1) -> int:
+    """A static count that is not too small."""
+    try:
+        n = operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: {what} needs to be an int, got {value!r}") from error
+    if n < least:
+        raise ValueError(f"{name}: {what} needs to be at least {least}, got {n}")
+    return n
+
+
+def counts(name: str, what: str, values: Sequence[int]) -> Sizes:
+    """Static counts, one or more, each at least 1."""
+    try:
+        ns = tuple(operator.index(v) for v in values)
+    except TypeError as error:
+        raise ValueError(f"{name}: {what} need to be a sequence of ints, got {values!r}") from error
+    if min(ns, default=0) < 1:
+        raise ValueError(f"{name}: {what} need to be one or more ints, at least 1, got {ns}")
+    return ns
+
+
+def sizes(name: str, shape: Sequence[int]) -> Sizes:
+    """A shape given by the user, as a tuple of ints that are not negative."""
+    try:
+        dims = tuple(operator.index(s) for s in shape)
+    except TypeError as error:
+        raise ValueError(f"{name}: a shape is a sequence of ints, got {shape!r}") from error
+    if min(dims, default=0) < 0:
+        raise ValueError(f"{name}: dimensions need to be at least 0, got {dims}")
+    return dims
+
+
+def key(name: str, key: Any) -> Array:
+    """One random key, new-style or legacy."""
+    new = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    legacy = hasattr(key, "dtype") and key.dtype == jnp.uint32 and key.ndim == 1
+    if not legacy and not (new and key.ndim == 0):
+        got = f"shape {key.shape}" if new else type(key).__name__
+        raise ValueError(f"{name}: key needs to be one jax.random.key, got {got}")
+    return key
+
+
+def function(name: str, what: str, value: Any) -> Any:
+    """Something that can be called."""
+    if not callable(value):
+        raise ValueError(f"{name}: {what} needs to be a function, got {value!r}")
+    return value
+
+
+def elementwise(name: str, what: str, out: Any, entries: Any) -> None:
+    """What an elementwise, real function of such entries is to give."""
+    got = _not_real(out, entries.shape)
+    if got:
+        raise ValueError(
+            f"{name}: {what} needs to give one real number an entry, got {got} "
+            f"for shape {entries.shape}, {entries.dtype}"
+        )
+
+
+def one_number(name: str, what: str, out: Any) -> None:
+    """What a function to a real number is to give, as a shape and dtype."""
+    got = _not_real(out, ())
+    if got:
+        raise ValueError(f"{name}: {what} needs to give one real number, got {got}")
+
+
+def _not_real(out: Any, shape: Sizes) -> str:
+    """What came, where that is no real floating array of that shape; else nothing."""
+    came, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
+    if came == shape and dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+        return ""
+    return type(out).__name__ if came is None else f"shape {came}, {dtype}"
+
+
+def kinds(name: str, what: str, values: Sequence[Any], kind: type) -> None:
+    """One or more values of one class."""
+    if not values or not all(isinstance(value, kind) for value in values):
+        got = listed([type(value).__name__ for value in values]) or "none"
+        raise ValueError(f"{name}: {what} needs to be {kind.__name__}, got {got}")
+
+
+def as_many(name: str, what: str, some: Sequence[Any], where: str, others: Sequence[Any]) -> None:
+    """Two sequences of one length."""
+    if len(some) != len(others):
+        raise ValueError(
+            f"{name}: {what} need one entry for each of the {len(others)} {where}, got {len(some)}"
+        )

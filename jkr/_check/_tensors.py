@@ -1,0 +1,128 @@
+"""Tensors, their modes and entry weights; the bases and penalties of array models."""
+
+import operator
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jkr._check._arrays import Sizes, array, inexact, listed, real
+from jkr._check._matrices import sequence
+from jkr._check._options import sizes
+
+
+def tensor(name: str, x: ArrayLike, *, order: int = 1) -> Array:
+    """A tensor of at least that order."""
+    t = array(name, x, "a tensor of numbers")
+    if t.ndim < order:
+        raise ValueError(f"{name}: the tensor needs order {order} or more, got shape {t.shape}")
+    return t
+
+
+def mode(name: str, mode: int, order: int) -> int:
+    """A mode of a tensor of that order, counted from 0; negative ones count from the end."""
+    try:
+        n = operator.index(mode)
+    except TypeError as error:
+        raise ValueError(f"{name}: mode needs to be an int, got {mode!r}") from error
+    if not -order <= n < order:
+        raise ValueError(f"{name}: mode {n} is out of range for a tensor of order {order}")
+    return n % order
+
+
+def modes(name: str, what: str, value: Any, order: int) -> tuple[int, ...]:
+    """Modes named by a boolean (all or none), an int or several; sorted, each once."""
+    if isinstance(value, bool | np.bool_):
+        return tuple(range(order)) if value else ()
+    several = value if isinstance(value, list | tuple | set | frozenset | range) else (value,)
+    try:
+        if any(isinstance(m, bool | np.bool_) for m in several):
+            raise ValueError("booleans are no modes")
+        named = {mode(name, m, order) for m in several}
+    except ValueError as error:
+        raise ValueError(f"{name}: {what} needs modes of the tensor, got {value!r}") from error
+    return tuple(sorted(named))
+
+
+def unfolded(
+    name: str, matrix: ArrayLike, n: int, shape: Sequence[int]
+) -> tuple[Array, int, Sizes]:
+    """A mode-n unfolding, its mode counted from 0, and the shape of the tensor it came from."""
+    m, dims = array(name, matrix, "a matrix of numbers"), sizes(name, shape)
+    n = mode(name, n, len(dims))
+    rows, columns = dims[n], prod(dims[:n] + dims[n + 1 :])
+    if m.shape != (rows, columns):
+        raise ValueError(
+            f"{name}: the mode-{n} unfolding of a tensor of shape {dims} is "
+            f"({rows}, {columns}), got {m.shape}"
+        )
+    return m, n, dims
+
+
+def data(name: str, x: ArrayLike) -> Array:
+    """A tensor to be fitted: floating or complex, order 2 or more, no empty mode."""
+    t = inexact(name, tensor(name, x, order=2))
+    if 0 in t.shape:
+        raise ValueError(f"{name}: the tensor has an empty mode, got shape {t.shape}")
+    return t
+
+
+def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:
+    """Real weights of a tensor's entries, of its shape."""
+    w = real(name, "entry_weights", array(name, weights, "entry_weights of numbers"))
+    if w.shape != shape:
+        raise ValueError(
+            f"{name}: entry_weights need the shape of the tensor, got {w.shape} for {shape}"
+        )
+    return w
+
+
+def same_shape(name: str, a: Sizes, b: Sizes) -> None:
+    """Two tensors of one shape."""
+    if a != b:
+        raise ValueError(f"{name}: both tensors need the same shape, got {a} and {b}")
+
+
+def bases(
+    name: str, ms: Sequence[ArrayLike], what: str = "bases"
+) -> tuple[list[Array], Sizes, Sizes]:
+    """Matrices (I_n, J_n), one a mode, floating or complex, with (I_1, …) and (J_1, …)."""
+    arrays = [inexact(name, m) for m in sequence(name, ms, what)]
+    shapes = [m.shape for m in arrays]
+    if not arrays or any(len(s) != 2 for s in shapes):
+        raise ValueError(
+            f"{name}: {what} need to be matrices, one for each mode, got {listed(shapes) or 'none'}"
+        )
+    return arrays, tuple(s[0] for s in shapes), tuple(s[1] for s in shapes)
+
+
+def penalties(name: str, ms: Sequence[ArrayLike], columns: Sizes) -> list[Array]:
+    """Square matrices, one for each basis, of as many rows as that has columns."""
+    arrays, rows, others = bases(name, ms, "penalties")
+    if rows != columns or others != columns:
+        raise ValueError(
+            f"{name}: penalties need to be square, one for each basis with {listed(columns)} "
+            f"columns, got {listed([m.shape for m in arrays])}"
+        )
+    return arrays
+
+
+def array_of(name: str, what: str, x: Array, shape: Sizes) -> Array:
+    """An array of the shape that the bases of a model say."""
+    if x.shape != shape:
+        verb = "need" if what.endswith("s") else "needs"
+        raise ValueError(f"{name}: {what} {verb} shape {shape}, as the bases say, got {x.shape}")
+    return x
+
+
+def smoothing(name: str, x: ArrayLike, order: int) -> Array:
+    """Real smoothing parameters, one a mode."""
+    y = inexact(name, real(name, "smoothing", array(name, x, "smoothing parameters")))
+    if y.shape != (order,):
+        raise ValueError(
+            f"{name}: smoothing needs one parameter for each of the {order} modes, got {y.shape}"
+        )
+    return y
