@@ -24,6 +24,7 @@ extensions = [
     "myst_nb",
 ]
 exclude_patterns = ["_build"]
+default_role = "code"
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(jax|numpy|collections\.abc|matplotlib)\..*"),
@@ -62,33 +63,13 @@ def public_names(*, members: bool = False) -> list[str]:
     return names
 
 
-def as_restructured_text(app, what, name, obj, options, lines):
-    """Turn docstrings, written to be read as they are, into what Sphinx reads.
-
-    Code is in `single backticks`, |x| is a size, and tables stand between bars.
-    """
-    out = []
-    for line in lines:
-        row = re.fullmatch(r"\s*\| (.*) \|", line)
-        if row is None:
-            out.append(line if line.lstrip().startswith((">>>", "...")) else _line(line))
-        elif not out or not out[-1].startswith("   "):
-            out += [".. list-table::", "   :header-rows: 1", "", *_row(row[1])]
-        elif not re.fullmatch(r"[-| ]+", row[1]):
-            out += _row(row[1])
-    lines[:] = out
-
-
-def _row(text: str) -> list[str]:
-    first, *others = (_line(cell.strip()) for cell in re.split(r" \|(?= |$)", text))
-    return [f"   * - {first}", *(f"     - {cell}" for cell in others)]
-
-
-def _line(text: str) -> str:
-    code = re.split(r"`+([^`]+)`+", text)
-    code[::2] = [part.replace("|", "\\|") for part in code[::2]]
-    code[1::2] = [f"``{part}``" for part in code[1::2]]
-    return "".join(code)
+def escape_bars(app, what, name, obj, options, lines):
+    """Docstrings say |x| for a size, which is a substitution to Sphinx."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = line.split("`")
+            parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+            lines[i] = "`".join(parts)
 
 
 def skip_fields(app, what, name, obj, skip, options):
@@ -130,7 +111,7 @@ def warn_of_missing_names(app, env):
 
 def setup(app):
     """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)
+    app.connect("autodoc-process-docstring", escape_bars, priority=400)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("doctree-read", link_names)
     app.connect("env-check-consistency", warn_of_missing_names)

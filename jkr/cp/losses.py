@@ -147,13 +147,13 @@ gaussian = Loss(_gaussian, name="gaussian")
 Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
 """
 poisson = Loss(_poisson, nonnegative=True, low=0, name="poisson")
-"""Counts, m − x log m: m ≥ 0 is the mean of a Poisson distribution.
+"""Counts, m − x log m; m ≥ 0 is the mean of a Poisson distribution.
 
 Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626; Chi & Kolda,
 SIAM J. Matrix Anal. Appl. 33 (2012) 1272–1299, doi:10.1137/110859063.
 """
 poisson_log = Loss(_poisson_log, low=0, expected=jnp.exp, name="poisson_log")
-"""Counts, eᵐ − x m: m is the logarithm of the mean of a Poisson distribution.
+"""Counts, eᵐ − x m; m is the logarithm of the mean of a Poisson distribution.
 
 Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
 """
@@ -165,24 +165,24 @@ bernoulli_odds = Loss(
     expected=lambda m: m / (1 + m),
     name="bernoulli_odds",
 )
-"""Zeros and ones, log(1 + m) − x log m: m ≥ 0 are the odds of a one, which is expected m/(1 + m).
+"""Zeros and ones, log(1 + m) − x log m; m ≥ 0 are the odds of a one, which is expected m/(1 + m).
 
 Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
 """
 bernoulli_logit = Loss(
     _bernoulli_logit, low=0, high=1, expected=jax.nn.sigmoid, name="bernoulli_logit"
 )
-"""Zeros and ones, log(1 + eᵐ) − x m: m is the logarithm of the odds of a one.
+"""Zeros and ones, log(1 + eᵐ) − x m; m is the logarithm of the odds of a one.
 
 Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
 """
 gamma = Loss(_gamma, nonnegative=True, low=0, name="gamma")
-"""Positive data, x/m + log m: m ≥ 0 is the mean of a gamma distribution of constant shape.
+"""Positive data, x/m + log m; m ≥ 0 is the mean of a gamma distribution of constant shape.
 
 Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
 """
 rayleigh = Loss(_rayleigh, nonnegative=True, low=0, name="rayleigh")
-"""Positive data, 2 log m + (π/4)(x/m)²: m ≥ 0 is the mean of a Rayleigh distribution.
+"""Positive data, 2 log m + (π/4)(x/m)²; m ≥ 0 is the mean of a Rayleigh distribution.
 
 Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
 """
