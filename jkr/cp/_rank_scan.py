@@ -66,7 +66,8 @@ class RankScan(NamedTuple):
 
         Its best model has a core consistency of 50 or more, and its starts agree, with a stability
         of 0.9 or more. A rule of thumb: look at the whole scan (`jkr.plot.rank_scan`), and at the
-        components.
+        components. Core consistency can fall early where factors are nonnegative or entries are
+        missing; then stability, and entries held back, say more.
         """
         good = (self.core_consistency[:, 0] >= _CONSISTENT) & (self.stability >= _STABLE)
         ranks = np.asarray(self.ranks)[np.asarray(good)]
@@ -89,12 +90,10 @@ class RankScan(NamedTuple):
         Source: as `rank_scan`; doi:10.1002/cem.801.
         """
         lines = [f"{'rank':>5}{'best fit':>10}{'core consistency':>18}{'stability':>11}"]
-        for rank, fit, core, stable in zip(
-            self.ranks, self.fit[:, 0], self.core_consistency[:, 0], self.stability, strict=True
-        ):
-            lines.append(
-                f"{int(rank):5d}{float(fit):10.4f}{float(core):18.1f}{float(stable):11.3f}"
-            )
+        columns = self.ranks, self.fit[:, 0], self.core_consistency[:, 0], self.stability
+        for rank, fit, core, stable in zip(*(np.asarray(c).tolist() for c in columns), strict=True):
+            consistency = f"{core:.1f}" if core > -1e4 else f"{core:.0e}"
+            lines.append(f"{rank:5d}{fit:10.4f}{consistency:>18}{stable:11.3f}")
         return "\n".join(lines)
 
 

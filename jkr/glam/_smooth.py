@@ -95,6 +95,8 @@ def smooth(
     The solve is exact: memory grows with (∏ Jₙ)² and time with (∏ Jₙ)³, so that a few thousand
     coefficients are its limit; of the cells there are copies and small multiples only. Normal
     equations square the condition number of X: in float32 coefficients keep three to six digits.
+    Under a `jit` of your own let bases and weights be arguments: constants would be contracted
+    while it compiles, slowly.
 
     Args:
         y: array (I_1, …, I_d), real or complex, d of 1 or more.

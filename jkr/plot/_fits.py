@@ -118,7 +118,12 @@ def rank_scan(scan: RankScan, *, title: str | None = None) -> Figure:
     for rank, value in zip(ranks, core, strict=True):
         if value < 0:
             middle.annotate(
-                f"{value:.0f}", (rank, 0), (0, 5), textcoords="offset points", ha="center"
+                f"{value:.0f}" if value > -1e4 else f"{value:.0e}",
+                (rank, 0),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
             )
     _line(bottom, ranks, stability, "stability\n(better half of starts)", (-0.08, 1.08), 0.9)
     bottom.set_xlabel("number of components")
