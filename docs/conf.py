@@ -16,6 +16,7 @@ import jkr
 
 project = "jkr"
 author = "the jkr developers"
+copyright = author
 version = release = jkr.__version__
 extensions = [
     "sphinx.ext.autodoc",

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     fit.add_argument("--plot", type=Path, help="write a figure of the factors to this file")
     for command in (demo, fit):
         command.add_argument("--seed", type=int, default=1, help="of the random start")
-        command.add_argument("--restarts", type=int, default=1, help="the best of so many starts")
+        command.add_argument("--restarts", type=int, default=5, help="the best of so many starts")
         command.add_argument("--nonnegative", action="store_true", help="factors at least 0")
         command.add_argument("--tol", type=float, default=1e-6, help="smallest change of fit")
         command.add_argument("--max-iters", type=int, default=500, help="largest sweep count")
@@ -94,11 +94,14 @@ def _read(path: Path, name: str | None) -> np.ndarray:
             loaded = np.load(file, allow_pickle=False)
             array = loaded if isinstance(loaded, np.ndarray) else _pick(loaded, name)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} could not be read: {error}") from error
+        why = "it is no .npy or .npz file" if "pickled" in str(error) else error
+        raise ValueError(f"{path} could not be read: {why}") from error
     if name is not None and isinstance(loaded, np.ndarray):
         raise ValueError(f"{path} holds one array without a name: leave out --array")
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{path} holds {array.dtype} entries, and a tensor of numbers is needed")
+    if array.size == 0:
+        raise ValueError(f"{path} holds an empty array, of shape {array.shape}")
     if np.isinf(array).any() or np.isnan(array).all():
         raise ValueError(f"{path} holds inf, or nothing but NaN (NaN marks a missing entry)")
     return array
@@ -108,6 +111,8 @@ def _pick(archive: Any, name: str | None) -> np.ndarray:
     names = archive.files
     if name is None and len(names) == 1:
         name = names[0]
+    if name is None and {"weights", "factor_0"} <= set(names):
+        raise ValueError("it is a model, not a tensor: jkr.cp.load reads it")
     if name not in names:
         raise ValueError(f"choose one of its arrays with --array: {', '.join(names)}")
     return archive[name]
@@ -124,10 +129,14 @@ def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
         print(f"{missing} of {tensor.size} entries are missing (NaN)")
     shown = sys.stderr.isatty()
 
+    starts = 0
+
     def report(state: cp.ALSState) -> None:
+        nonlocal starts
         sweeps = int(state.iteration)
+        starts += sweeps == 1
         if sweeps % _EVERY == 0:
-            line = f"{sweeps:5d} sweeps   fit {float(state.fit):.6f}"
+            line = f"start {starts}  {sweeps:5d} sweeps   fit {float(state.fit):.6f}"
             print(f"\r{line}", end="", file=sys.stderr, flush=True) if shown else print(line)
 
     result = cp.als(

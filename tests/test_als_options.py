@@ -47,6 +47,52 @@ def in_normal_form(result):
         assert_allclose(np.linalg.norm(a, axis=0), 1, atol=1e-5)
 
 
+# What is not observed, and what is not finite
+
+
+@pytest.mark.parametrize("entry", [(0, 0, 0), (5, 5, 5), (29, 19, 11)])
+def test_one_entry_that_is_not_finite_is_found(entry):
+    x = noisy((30, 20, 12)).astype("float32")
+    for bad in (np.nan, np.inf, -np.inf):
+        spoilt, weights = x.copy(), np.ones_like(x)
+        spoilt[entry] = weights[entry] = bad
+        for call in (
+            lambda spoilt=spoilt: cp.als(spoilt, 2, key=KEY),
+            lambda spoilt=spoilt: cp.gcp(spoilt, 2, key=KEY, loss=cp.losses.poisson),
+            lambda weights=weights: cp.als(x, 2, key=KEY, entry_weights=weights),
+        ):
+            with pytest.raises(ValueError, match=r"NaN or inf|need to be finite"):
+                call()
+    status = jax.jit(lambda x: cp.als(x, 2, key=KEY).status)(spoilt)
+    assert status == cp._result.BAD_DATA
+
+
+@pytest.mark.parametrize("init", ["random", "uniform", "svd"])
+def test_a_row_with_nothing_observed_is_zero_and_changes_nothing(init):
+    x = noisy((7, 5, 6))
+    weights = np.ones_like(x)
+    weights[3] = 0
+    result = cp.als(x, 2, key=KEY, init=init, entry_weights=weights, tol=1e-13, max_iters=5000)
+    rest = np.delete(np.arange(7), 3)
+    start = result.cp._replace(factors=(result.cp.factors[0][rest], *result.cp.factors[1:]))
+    alone = cp.als(x[rest], 2, init=start, tol=1e-13, max_iters=5000)
+    assert_allclose(result.cp.factors[0][3], 0, atol=1e-12)
+    assert_allclose(result.cp.weights, alone.cp.weights, rtol=1e-5)
+    errors = cp.standard_errors(result, x, entry_weights=weights)
+    assert np.isinf(errors.factors[0][3]).all()
+    assert np.isfinite(errors.factors[0][rest]).all()
+
+
+def test_a_result_is_printed_in_a_line():
+    x = noisy((4, 5, 6))
+    result = cp.als(x, 2, key=KEY, tol=1e-3)
+    assert repr(result).startswith("CPResult(shape (4, 5, 6), rank 2, fit 0.")
+    assert repr(result).endswith("iterations, converged)")
+    many = jax.vmap(lambda key: cp.als(x, 2, key=key, tol=1e-3))(jax.random.split(KEY, 3))
+    assert "status=" in repr(many)
+    jax.jit(lambda x: repr(cp.als(x, 2, key=KEY, tol=1e-3)) and x)(x)
+
+
 # The reported fit
 
 

@@ -23,11 +23,21 @@ def fitted(*shape):
     return cp.als(np.ones(shape), 2, key=KEY, max_iters=2)
 
 
+def in_32_bits(call):
+    with jax.enable_x64(False):
+        return call()
+
+
 KEY = jax.random.key(0)
 SKETCH = sketch.tensor_sketch(KEY, (3, 2), 4)
 BASES = [z(5, 3), z(4, 2)]
 SQUARES = [z(3, 3), z(2, 2)]
 ONE = ((2,), (3,))
+
+BAD = (
+    "the tensor holds NaN or inf, or entries that the loss is not for; where they are missing, "
+    "pass entry_weights=~jnp.isnan(tensor)"
+)
 
 ERRORS = [
     # products
@@ -326,13 +336,21 @@ ERRORS = [
     ),
     (
         lambda: cp.als(z(2, 3) + jnp.nan, 1, key=KEY),
-        "cp.als: the tensor holds NaN or inf, or entries that the loss is not for; "
-        "mark missing entries by entry_weights=0 there",
+        f"cp.als: {BAD}",
+    ),
+    (
+        lambda: in_32_bits(lambda: cp.als(np.full((2, 3), 1e-60), 1, key=KEY)),
+        "cp.als: entries up to 1e-60 are beyond the range of float32: scale the tensor, or set "
+        "jax_enable_x64",
+    ),
+    (
+        lambda: in_32_bits(lambda: cp.als(np.full((2, 3), 1e60), 1, key=KEY)),
+        "cp.als: entries up to 1e+60 are beyond the range of float32: scale the tensor, or set "
+        "jax_enable_x64",
     ),
     (
         lambda: cp.als_init(z(2, 3) + jnp.inf, 1, key=KEY),
-        "cp.als_init: the tensor holds NaN or inf, or entries that the loss is not for; "
-        "mark missing entries by entry_weights=0 there",
+        f"cp.als_init: {BAD}",
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, nonnegative=[2]),
@@ -398,8 +416,7 @@ ERRORS = [
     ),
     (
         lambda: cp.pullback(fitted(2, 3), z(2, 3) * np.nan, model(2, 3)),
-        "cp.pullback: the tensor holds NaN or inf, or entries that the loss is not for; "
-        "mark missing entries by entry_weights=0 there",
+        f"cp.pullback: {BAD}",
     ),
     (
         lambda: cp.pullback(fitted(2, 3), z(2, 3), None),
@@ -506,13 +523,11 @@ ERRORS = [
     ),
     (
         lambda: cp.gcp(z(2, 3) - 1, 1, key=KEY, loss=cp.losses.poisson),
-        "cp.gcp: the tensor holds NaN or inf, or entries that the loss is not for; mark missing "
-        "entries by entry_weights=0 there; poisson takes data from 0 to inf",
+        f"cp.gcp: {BAD}; poisson takes data from 0 to inf",
     ),
     (
         lambda: cp.gcp_init(z(2, 3) + 2, 1, key=KEY, loss=cp.losses.bernoulli_logit),
-        "cp.gcp_init: the tensor holds NaN or inf, or entries that the loss is not for; mark "
-        "missing entries by entry_weights=0 there; bernoulli_logit takes data from 0 to 1",
+        f"cp.gcp_init: {BAD}; bernoulli_logit takes data from 0 to 1",
     ),
     (
         lambda: cp.gcp(z(2, 3) + 1j, 1, key=KEY, loss=cp.losses.poisson),
@@ -584,8 +599,7 @@ ERRORS = [
     ),
     (
         lambda: cp.rank_scan(z(2, 3) + np.nan, (1,), key=KEY, restarts=2),
-        "cp.rank_scan: the tensor holds NaN or inf, or entries that the loss is not for; mark "
-        "missing entries by entry_weights=0 there",
+        f"cp.rank_scan: {BAD}",
     ),
     # operators
     (

@@ -58,6 +58,7 @@ from jkr._check._tensors import array_of as array_of
 from jkr._check._tensors import bases as bases
 from jkr._check._tensors import data as data
 from jkr._check._tensors import entry_weights as entry_weights
+from jkr._check._tensors import in_range as in_range
 from jkr._check._tensors import mode as mode
 from jkr._check._tensors import modes as modes
 from jkr._check._tensors import penalties as penalties

@@ -42,8 +42,9 @@ def parts(name: str, cp: Any) -> tuple[Any, Any]:
     """Weights and factors of a CPTensor, or of any pair of them."""
     try:
         weights, factors = cp
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: needs a CPTensor, got {type(cp).__name__}") from error
+    except (TypeError, ValueError):
+        hint = "; its cp is one" if hasattr(cp, "cp") else ""
+        raise ValueError(f"{name}: needs a CPTensor, got {type(cp).__name__}{hint}") from None
     return weights, factors
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jkr._check._arrays import Sizes, array, inexact, listed, real
@@ -68,6 +69,21 @@ def data(name: str, x: ArrayLike) -> Array:
     if 0 in t.shape:
         raise ValueError(f"{name}: the tensor has an empty mode, got shape {t.shape}")
     return t
+
+
+def in_range(name: str, x: ArrayLike, t: Array, weights: Array | None) -> None:
+    """The data as they came, and as JAX has them: within the range of a narrower dtype."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc" or x.dtype == t.dtype:
+        return
+    there = np.isfinite(x)
+    if weights is not None:
+        there &= True if isinstance(weights, Tracer) else np.asarray(weights != 0)
+    largest, limits = np.max(np.abs(x), initial=0, where=there), np.finfo(t.dtype)
+    if largest > limits.max or 0 < largest < limits.tiny:
+        raise ValueError(
+            f"{name}: entries up to {largest:.3g} are beyond the range of {t.dtype}: scale the "
+            "tensor, or set jax_enable_x64"
+        )
 
 
 def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:

@@ -34,6 +34,7 @@ def solve_symmetric(multiply: Linear, precondition: Linear, b: Array, *, steps: 
 def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, steps: int) -> Array:
     """The residual is r, the direction of search p = M m."""
     eps = float(jnp.finfo(b.dtype).eps)
+    finite = jnp.all(jnp.isfinite(b))
     size = jnp.max(jnp.abs(b), initial=0)
     scale = jnp.where(size > 0, size, 1)
     b = b / scale
@@ -59,4 +60,4 @@ def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, st
     start = jnp.zeros_like(b), b, z, b, first, 0, True
     x = lax.while_loop(going, step, start)[0]
     x = scale * jnp.where(jnp.isfinite(x), x, 0)
-    return jnp.where(jnp.isfinite(size), x, jnp.nan)
+    return jnp.where(finite, x, jnp.nan)

@@ -65,8 +65,8 @@ def als(
             mode.
         entry_weights: real W ≥ 0 of T's shape, booleans included: 0 = unobserved, 1 = observed.
             What lies under a zero, NaN or inf, is never read. Solved exactly, row by row. A row
-            with nothing observed keeps its start, up to the scale of the columns (with l2 > 0 it
-            becomes zero).
+            with nothing observed is zero; from a start that is given it keeps what that has, up
+            to the scale of the columns (with l2 > 0 it becomes zero).
         nonnegative: whether factors are kept nonnegative (HALS), or for which modes. Of a random
             start the absolute values are taken, of a given one the positive part.
         fixed_modes: modes whose factors stay as `init`, a CPTensor, has them.

@@ -31,6 +31,7 @@ def checked_arguments(
     w = None
     if entry_weights is not None:
         w = _check.entry_weights(name, entry_weights, x.shape)
+    _check.in_range(name, tensor, x, w)
     positive = _check.modes(name, "nonnegative", nonnegative, x.ndim)
     if positive and jnp.iscomplexobj(x):
         raise ValueError(f"{name}: nonnegative factors need a real tensor, got {x.dtype}")

@@ -29,17 +29,19 @@ def measured(
         low: the least datum that is good, where data are real.
         high: the largest.
     """
+    # `isfinite` of an entry, not of the largest: reductions by max drop NaN in XLA on CPU.
     seen = observed(x, w)
     parts = (seen.real, seen.imag) if jnp.iscomplexobj(x) else (seen,)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part)) for part in parts]))
-    status = jnp.where(jnp.isfinite(largest), _result.CONVERGED, _result.BAD_DATA)
+    finite = jnp.all(jnp.isfinite(seen))
+    status = jnp.where(finite, _result.CONVERGED, _result.BAD_DATA)
     if (low, high) != (-inf, inf):
-        inside = (jnp.min(seen) >= low) & (jnp.max(seen) <= high)
+        inside = jnp.all((seen >= low) & (seen <= high))
         status = jnp.where(inside, status, _result.BAD_DATA)
     if w is not None:
-        good = jnp.isfinite(jnp.max(w)) & (jnp.min(w) >= 0) & (jnp.max(w) > 0)
+        good = jnp.all(jnp.isfinite(w) & (w >= 0)) & jnp.any(w > 0)
         status = jnp.where(good, status, _result.BAD_WEIGHTS)
-    scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
+    scale = jnp.where(finite & (largest > 0), largest, 1)
     scaled = seen / scale.astype(x.dtype)
     squares = (scaled * scaled.conj()).real
     squares = squares if w is None else unit_weights(w) * squares
@@ -49,6 +51,12 @@ def measured(
 def observed(x: Array, w: Array | None) -> Array:
     """The tensor with zeros where it is not observed."""
     return x if w is None else jnp.where(w == 0, 0, x)
+
+
+def seen_rows(w: Array) -> list[Array]:
+    """Of each mode, the indices at which anything is observed: masks (I_n,)."""
+    modes = range(w.ndim)
+    return [jnp.any(w != 0, axis=tuple(m for m in modes if m != n)) for n in modes]
 
 
 def unit_weights(w: Array) -> Array:

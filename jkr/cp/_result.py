@@ -7,7 +7,9 @@ Trouble at run time is data: `status` is an integer that survives jit and vmap, 
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from jkr.cp._model import CPTensor
 
@@ -20,9 +22,8 @@ ROUGH_ABOVE = 1e-4
 MESSAGES = {
     CONVERGED: "converged: the last iteration changed the fit, or the objective, by less than tol",
     ROUGH: (
-        "converged: the last iteration changed the fit, or the objective, by less than tol, but "
-        f"the gradient is not small (stationarity above {ROUGH_ABOVE:g}), so that derivatives "
-        "through the fit would be rough: for them, lower tol"
+        "converged: the last iteration changed the fit, or the objective, by less than tol (for "
+        f"derivatives through the fit lower it: stationarity is above {ROUGH_ABOVE:g})"
     ),
     DEPENDENT: (
         "converged, but components are linearly dependent or vanish, so the model is not unique: "
@@ -40,8 +41,8 @@ MESSAGES = {
         "range"
     ),
     BAD_DATA: (
-        "the tensor holds NaN or inf, or entries that the loss is not for; mark missing entries by "
-        "entry_weights=0 there"
+        "the tensor holds NaN or inf, or entries that the loss is not for; where they are missing, "
+        "pass entry_weights=~jnp.isnan(tensor)"
     ),
     BAD_WEIGHTS: "entry_weights need to be finite, nonnegative and not all zero",
 }
@@ -97,6 +98,15 @@ class CPResult(NamedTuple):
     status: Array
     stationarity: Array
     history: Array
+
+    def __repr__(self) -> str:
+        """In a line, where values are known and of one fit."""
+        if isinstance(self.status, Tracer) or np.ndim(self.status):
+            return f"CPResult({self.cp}, status={self.status}, fit={self.fit}, …)"
+        return (
+            f"CPResult(shape {self.cp.shape}, rank {self.cp.rank}, fit {float(self.fit):.6g}, "
+            f"{int(self.iterations)} iterations, {self.message.split(':')[0].split(',')[0]})"
+        )
 
     @property
     def message(self) -> str:

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jkr import _check
 from jkr._contractions._norms import column_norms, unit_columns
 from jkr._contractions._precise import gram, matmul
-from jkr.cp._data import Options, measured, observed
+from jkr.cp._data import Options, measured, observed, seen_rows
 from jkr.cp._model import CPTensor
 
 KINDS = ("random", "uniform", "svd")
@@ -103,6 +103,9 @@ def begun(
         model: CPTensor = jax.tree.map(lambda a: a.astype(x.dtype), given)
         return _absorbed(model, norm * scale, options), scale, norm, status
     cp = _drawn(kind, key, observed(x, w) / scale.astype(x.dtype), rank)
+    if w is not None:  # nothing is known of the other rows, and nothing would move them
+        rows = zip(cp.factors, seen_rows(w), strict=True)
+        cp = cp._replace(factors=tuple(jnp.where(seen[:, None], a, 0) for a, seen in rows))
     # As large as the data, so that a penalty has something to weigh.
     size = jnp.where(norm > 0, norm, 1) * scale / rank**0.5
     units = (

@@ -23,7 +23,7 @@ from jkr import _check
 from jkr._contractions._elementwise import entry_sum, squared_distance
 from jkr._contractions._gram import product_of_others
 from jkr._contractions._precise import accumulator, gram, matmul, promoted
-from jkr.cp._data import measured, unit_weights
+from jkr.cp._data import measured, seen_rows, unit_weights
 from jkr.cp._model import CPTensor, checked
 from jkr.cp._result import CPResult
 
@@ -181,11 +181,14 @@ def _standard_errors(model: CPTensor, x: Array, w: Array | None) -> CPTensor:
         ]
     size = jnp.abs(weights)[None, :]
     known = (spare > 0) & (size > 0)
+    seen = [True] * x.ndim if w is None else [rows[:, None] for rows in seen_rows(w)]
     columns = (
         jnp.where(
-            known, noise * jnp.sqrt(jnp.maximum(c, 0)) / jnp.where(size > 0, size, 1), jnp.inf
+            known & rows,
+            noise * jnp.sqrt(jnp.maximum(c, 0)) / jnp.where(size > 0, size, 1),
+            jnp.inf,
         )
-        for c in of_columns
+        for c, rows in zip(of_columns, seen, strict=True)
     )
     return CPTensor(
         jnp.where(spare > 0, scale * noise * jnp.sqrt(of_weights), jnp.inf), tuple(columns)

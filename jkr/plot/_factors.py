@@ -52,6 +52,8 @@ def factors(
     _check.axes("plot.factors", shape, ordered=ordered)
 
     weights, columns = cp.arrange()
+    if any(np.iscomplexobj(factor) for factor in columns):
+        modes = [f"{mode}, absolute values" for mode in modes]
     figure = Figure(figsize=(3.6 * len(shape), 1.5 * cp.rank + 1.4), layout="constrained")
     axes = figure.subplots(cp.rank, len(shape), squeeze=False, sharex="col")
     for n, factor in enumerate(columns):
