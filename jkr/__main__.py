@@ -78,7 +78,7 @@ def _fit(options: argparse.Namespace) -> None:
         _check_folder(options.out)
     result = _fitted(tensor, options)
     if options.out:
-        arrays = named("fit", result.cp) | {"fit": np.asarray(result.fit)}
+        arrays: dict[str, Any] = named("fit", result.cp) | {"fit": np.asarray(result.fit)}
         _write(options.out, lambda file: np.savez(file, **arrays))
     if options.plot:
         title = f"{options.file.name}, rank {options.rank}, fit {float(result.fit):.3f}"

@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def save(path: str | os.PathLike[str], cp: CPTensor) -> None:
         >>> bool((factors[2] == model.factors[2]).all())
         True
     """
-    arrays = named("cp.save", cp)
+    arrays: dict[str, Any] = named("cp.save", cp)
     replace(Path(path), lambda file: np.savez(file, **arrays))
 
 
