@@ -60,17 +60,8 @@ def public_names(*, members: bool = False) -> list[str]:
                 continue
             names.append(f"{room}.{name}")
             if members and inspect.isclass(value):
-                names += [f"{room}.{name}.{n}" for n in vars(value) if not n.startswith("_")]
+                names += [f"{room}.{name}.{n}" for n in dir(value) if not n.startswith("_")]
     return names
-
-
-def escape_bars(app, what, name, obj, options, lines):
-    """Docstrings say |x| for a size, which is a substitution to Sphinx."""
-    for i, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            parts = line.split("`")
-            parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
-            lines[i] = "`".join(parts)
 
 
 def skip_fields(app, what, name, obj, skip, options):
@@ -112,7 +103,6 @@ def warn_of_missing_names(app, env):
 
 def setup(app):
     """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", escape_bars, priority=400)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("doctree-read", link_names)
     app.connect("env-check-consistency", warn_of_missing_names)

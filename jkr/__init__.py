@@ -28,8 +28,8 @@ Conventions:
 - Models. `CPTensor(weights, factors)`; factor n is (I_n, R).
 - Arguments. Dense products take matrices one by one, `khatri_rao(a, b, c)`; contractions take the
   matrices of one product as a sequence, `mttkrp(tensor, [a, b, c], mode)`.
-- Batches. The matrices of dense products may carry leading batch dimensions, which broadcast.
-  Everything else batches by `vmap`.
+- Batches. What dense products, `vec`, `unvec` and `khatri_rao_gram` take may carry leading
+  dimensions, which broadcast. Everything else batches by `vmap`.
 - Complex data. Nothing is conjugated unless the name or the docs say so; Grams use ᴴ.
 - dtypes are kept; integers are exact in products (within their width) and become the default float
   in fits. JAX itself turns 64-bit input into 32 bits unless `jax_enable_x64` is set.

@@ -2,7 +2,7 @@
 
 Nearly all the time of the tests is compiling, so XLA compiles them by its quickest way, where it
 still has a choice: a third of the processor time of its default. The notebooks and the demo, which
-CI runs too, and JAX 0.11 and newer compile as users do.
+CI runs too, compile as users do.
 """
 
 import importlib.metadata

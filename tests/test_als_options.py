@@ -90,6 +90,7 @@ def test_a_result_is_printed_in_a_line():
     assert repr(result).endswith("iterations, converged)")
     many = jax.vmap(lambda key: cp.als(x, 2, key=key, tol=1e-3))(jax.random.split(KEY, 3))
     assert "status=" in repr(many)
+    assert "status=" in repr(jax.eval_shape(lambda x: cp.als(x, 2, key=KEY), x))
     jax.jit(lambda x: repr(cp.als(x, 2, key=KEY, tol=1e-3)) and x)(x)
 
 

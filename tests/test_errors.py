@@ -36,7 +36,7 @@ ONE = ((2,), (3,))
 
 BAD = (
     "the tensor holds NaN or inf, or entries that the loss is not for; where they are missing, "
-    "pass entry_weights=~jnp.isnan(tensor)"
+    "pass entry_weights=jnp.isfinite(tensor)"
 )
 
 ERRORS = [

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs, in a process of its own with JAX's default settings."""
+"""Every example in a docstring runs, in a process of its own, in 32 bits."""
 
 import subprocess
 import sys

@@ -50,7 +50,7 @@ def test_numpy_reads_it_without_pickle(tmp_path):
 
 
 def test_what_numpy_wrote_is_read(tmp_path):
-    np.savez(tmp_path / "m.npz", factor_0=np.ones((2, 1)), weights=np.ones(1), note=np.array("x"))
+    np.savez(tmp_path / "m.npz", factor_0=np.ones((2, 1)), weights=np.ones(1), note=np.array([{}]))
     assert cp.load(tmp_path / "m.npz").shape == (2,)
 
 
@@ -61,6 +61,9 @@ def test_what_numpy_wrote_is_read(tmp_path):
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"PK\x03\x04 and no more"),
         lambda path: np.savez(path, a=np.ones(2)),
+        lambda path: np.savez(path, weights=np.ones(1)),
+        lambda path: np.savez(path, factor_0=np.ones((2, 1)), factor_1=np.ones((2, 1))),
+        lambda path: np.savez(path, weights=np.ones(1), factor_0=np.ones(1), factor_2=np.ones(1)),
         lambda path: np.savez(path, weights=np.array([{}]), factor_0=np.ones((2, 1))),
         lambda path: np.savez(path, weights=np.ones(1), dtypes=np.array(["float32", "float32"])),
         lambda path: path.write_bytes(npy(np.ones(3))),

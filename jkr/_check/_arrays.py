@@ -21,8 +21,7 @@ def listed(items: Sequence[Any]) -> str:
 def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
     """`x` as a JAX array; text, None, ragged lists and objects are refused."""
     try:
-        with np.errstate(over="ignore"):  # fits look at the range themselves
-            y = x if isinstance(x, Array) else jnp.asarray(x)
+        y = x if isinstance(x, Array) else jnp.asarray(x)
     except (TypeError, ValueError, OverflowError) as error:
         dtype = f" of dtype {x.dtype}" if isinstance(x, np.ndarray) else ""
         raise ValueError(f"{name}: needs {what}, got {type(x).__name__}{dtype}") from error

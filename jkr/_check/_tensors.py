@@ -65,7 +65,8 @@ def unfolded(
 
 def data(name: str, x: ArrayLike) -> Array:
     """A tensor to be fitted: floating or complex, order 2 or more, no empty mode."""
-    t = inexact(name, tensor(name, x, order=2))
+    with np.errstate(over="ignore"):  # `in_range` says it
+        t = inexact(name, tensor(name, x, order=2))
     if 0 in t.shape:
         raise ValueError(f"{name}: the tensor has an empty mode, got shape {t.shape}")
     return t
@@ -75,9 +76,9 @@ def in_range(name: str, x: ArrayLike, t: Array, weights: Array | None) -> None:
     """The data as they came, and as JAX has them: within the range of a narrower dtype."""
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc" or x.dtype == t.dtype:
         return
-    there = np.isfinite(x)
-    if weights is not None:
-        there &= True if isinstance(weights, Tracer) else np.asarray(weights != 0)
+    if isinstance(weights, Tracer):  # which entries count is not known yet
+        return
+    there = np.isfinite(x) if weights is None else np.isfinite(x) & np.asarray(weights != 0)
     largest, limits = np.max(np.abs(x), initial=0, where=there), np.finfo(t.dtype)
     if largest > limits.max or 0 < largest < limits.tiny:
         raise ValueError(

@@ -1,7 +1,9 @@
 """Contractions: what uses a Khatri–Rao product without ever forming it.
 
+- `_precise`: dtypes of operands and sums, small products; `_tangents`: what rules ask of tangents.
 - `_norms`: Euclidean norms with finite derivatives.
-- `_split`, `_partial`: the two matrix products that all work with a whole tensor goes through.
+- `_split`, `_partial`: the two matrix products that work with a whole tensor goes through;
+  `_groups`: which of them serves which modes; `_slices`: slice by slice about a long middle mode.
 - `_mttkrp`, `_reconstruct`: MTTKRP and CP reconstruction, each other's transposes (J5).
 - `_matmul`: products with Khatri–Rao and face-splitting matrices, as the former two.
 - `_kronecker`: Kronecker products with a vector or matrix, a mode at a time.

@@ -94,7 +94,8 @@ def als(
             model and to be restarted; entry weights that are complex or of another shape;
             nonnegative or fixed modes that are no modes of the tensor, nonnegative factors of a
             complex tensor, fixed modes without a CPTensor, or no free mode; a callback that is no
-            function; progress or callback under a transform. Outside `jit`, NaN or inf in observed
+            function; progress or callback under a transform; a NumPy array whose entries are beyond
+            the range of the dtype that JAX gives it. Outside `jit`, NaN or inf in observed
             data, and entry weights that are negative, not finite or all zero (inside, `status` says
             so).
 

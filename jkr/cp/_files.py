@@ -6,7 +6,7 @@ has no bfloat16, so such arrays are stored as float32, which holds every value o
 """
 
 import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,14 +71,12 @@ def load(path: str | os.PathLike[str]) -> CPTensor:
     """
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            entries = dict(stored)
-        names = ["weights", *(f"factor_{n}" for n in range(len(entries) - 1))]
-        names = [key for key in names if key in entries]
-        dtypes = entries.get("dtypes", [entries[key].dtype.name for key in names])
-        weights, *factors = (
-            jnp.asarray(entries[key].astype(dtype))
-            for key, dtype in zip(names, map(jnp.dtype, dtypes), strict=True)
-        )
+            names = {name for name in stored.files if name.startswith("factor_")}
+            ordered = ["weights", *(f"factor_{n}" for n in range(max(len(names), 1)))]
+            arrays = [stored[name] for name in ordered]
+            dtypes = stored["dtypes"] if "dtypes" in stored.files else [a.dtype for a in arrays]
+        pairs = zip(arrays, map(jnp.dtype, dtypes), strict=True)
+        weights, *factors = (jnp.asarray(a.astype(dtype)) for a, dtype in pairs)
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"cp.load: needs an .npz file with weights and factor_0, factor_1, …, got {path}"
@@ -100,18 +98,11 @@ def named(name: str, cp: CPTensor) -> dict[str, np.ndarray]:
 
 def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside its place, then move it there."""
-    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             write(file)
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -75,7 +75,8 @@ def gcp(
         optimizer: any optax optimiser, line searches included; `optax.lbfgs()`, if not given. It
             sees parameters and an objective of the size of one at the start, so that learning rates
             do not depend on the scale of the data.
-        entry_weights: as in `als`.
+        entry_weights: as in `als`; a row with nothing observed starts at zero, near which it stays
+            unless a penalty moves it.
         nonnegative: whether factors are kept nonnegative, or for which modes. All are, where the
             loss needs a nonnegative model; the optimiser then sees their square roots.
         fixed_modes: as in `als`; nonnegative where the loss needs a nonnegative model.

@@ -6,8 +6,8 @@ Trouble at run time is data: `status` is an integer that survives jit and vmap, 
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.core import Tracer
 
@@ -42,9 +42,20 @@ MESSAGES = {
     ),
     BAD_DATA: (
         "the tensor holds NaN or inf, or entries that the loss is not for; where they are missing, "
-        "pass entry_weights=~jnp.isnan(tensor)"
+        "pass entry_weights=jnp.isfinite(tensor)"
     ),
     BAD_WEIGHTS: "entry_weights need to be finite, nonnegative and not all zero",
+}
+
+BRIEFLY = {
+    CONVERGED: "converged",
+    ROUGH: "converged",
+    DEPENDENT: "converged to dependent components",
+    MAX_ITERS: "stopped by max_iters",
+    INTERRUPTED: "interrupted",
+    NOT_FINITE: "not finite",
+    BAD_DATA: "bad data",
+    BAD_WEIGHTS: "bad entry_weights",
 }
 
 
@@ -101,11 +112,13 @@ class CPResult(NamedTuple):
 
     def __repr__(self) -> str:
         """In a line, where values are known and of one fit."""
-        if isinstance(self.status, Tracer) or np.ndim(self.status):
-            return f"CPResult({self.cp}, status={self.status}, fit={self.fit}, …)"
+        leaves = jax.tree.leaves(tuple(self))
+        known = all(isinstance(a, jax.Array) and not isinstance(a, Tracer) for a in leaves)
+        if not known or self.status.ndim:
+            return f"CPResult({self.cp}, fit={self.fit}, status={self.status}, …)"
         return (
             f"CPResult(shape {self.cp.shape}, rank {self.cp.rank}, fit {float(self.fit):.6g}, "
-            f"{int(self.iterations)} iterations, {self.message.split(':')[0].split(',')[0]})"
+            f"{int(self.iterations)} iterations, {BRIEFLY[int(self.status)]})"
         )
 
     @property

@@ -103,7 +103,7 @@ def begun(
         model: CPTensor = jax.tree.map(lambda a: a.astype(x.dtype), given)
         return _absorbed(model, norm * scale, options), scale, norm, status
     cp = _drawn(kind, key, observed(x, w) / scale.astype(x.dtype), rank)
-    if w is not None:  # nothing is known of the other rows, and nothing would move them
+    if w is not None:  # of the other rows the data say nothing
         rows = zip(cp.factors, seen_rows(w), strict=True)
         cp = cp._replace(factors=tuple(jnp.where(seen[:, None], a, 0) for a, seen in rows))
     # As large as the data, so that a penalty has something to weigh.

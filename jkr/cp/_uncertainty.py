@@ -123,7 +123,7 @@ def standard_errors(
     Returns:
         CPTensor of the standard errors of the weights λ, (R,), and of the unit columns, (I_n, R),
         all real. Very large where the model is not unique, inf where there are no more observations
-        than parameters.
+        than parameters, and for rows with nothing observed.
 
     Raises:
         ValueError: no CP model, or one of order below 2; a tensor of another shape or with an empty
@@ -168,7 +168,8 @@ def _standard_errors(model: CPTensor, x: Array, w: Array | None) -> CPTensor:
     weights = weights / unit
     distance = lambda m, x: squared_distance(m, x / unit)  # noqa: E731
     squared = entry_sum(distance, weights, units, x, w, precision="highest")
-    parameters = weights.shape[0] * (1 + sum(a.shape[0] - 1 for a in units))
+    seen = [jnp.ones(n, bool) for n in x.shape] if w is None else seen_rows(w)
+    parameters = weights.shape[0] * (1 + sum(jnp.sum(rows) - 1 for rows in seen))
     spare = (jnp.asarray(x.size) if w is None else jnp.sum(w != 0)) - parameters
     noise = jnp.sqrt(squared / jnp.maximum(spare, 1).astype(squared.dtype))
     of_weights, of_columns = _variances(small, bases, w)
@@ -181,10 +182,9 @@ def _standard_errors(model: CPTensor, x: Array, w: Array | None) -> CPTensor:
         ]
     size = jnp.abs(weights)[None, :]
     known = (spare > 0) & (size > 0)
-    seen = [True] * x.ndim if w is None else [rows[:, None] for rows in seen_rows(w)]
     columns = (
         jnp.where(
-            known & rows,
+            known & rows[:, None],
             noise * jnp.sqrt(jnp.maximum(c, 0)) / jnp.where(size > 0, size, 1),
             jnp.inf,
         )
