@@ -23,7 +23,7 @@ MESSAGES = {
     CONVERGED: "converged: the last iteration changed the fit, or the objective, by less than tol",
     ROUGH: (
         "converged: the last iteration changed the fit, or the objective, by less than tol (for "
-        f"derivatives through the fit lower it: stationarity is above {ROUGH_ABOVE:g})"
+        f"derivatives through the fit, lower tol: stationarity is above {ROUGH_ABOVE:g})"
     ),
     DEPENDENT: (
         "converged, but components are linearly dependent or vanish, so the model is not unique: "
