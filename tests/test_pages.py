@@ -93,10 +93,10 @@ def test_every_time_in_the_readme_is_in_the_record():
     assert len(rows) >= 5
     for row in rows:
         problem, *cells = (cell.strip() for cell in row.split("|")[2:-1])
+        found = [
+            r for _, rs in tables() for r in rs if problem in (r.get("problem"), r.get("what"))
+        ]
         for name, cell in zip(columns[1:], cells, strict=True):
-            found = [
-                r for _, rs in tables() for r in rs if problem in (r.get("problem"), r.get("what"))
-            ]
             figures = [r.get(c) for r in found for c in (name, "gradient ms" * (name == "jkr"))]
             assert cell.removesuffix(" ms") in [*figures, "–"], (problem, name)
 

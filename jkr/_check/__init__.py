@@ -11,6 +11,7 @@ caller reads a shape twice.
 
 from jkr._check._arrays import Sizes as Sizes
 from jkr._check._arrays import array as array
+from jkr._check._arrays import concrete as concrete
 from jkr._check._arrays import inexact as inexact
 from jkr._check._arrays import inexact_dtype as inexact_dtype
 from jkr._check._arrays import not_negative as not_negative
@@ -50,7 +51,6 @@ from jkr._check._options import elementwise as elementwise
 from jkr._check._options import function as function
 from jkr._check._options import key as key
 from jkr._check._options import kinds as kinds
-from jkr._check._options import nonnegative as nonnegative
 from jkr._check._options import number as number
 from jkr._check._options import one_number as one_number
 from jkr._check._options import sizes as sizes

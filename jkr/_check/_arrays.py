@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -28,6 +29,12 @@ def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
     if not (jnp.issubdtype(y.dtype, jnp.number) or y.dtype == bool):
         raise ValueError(f"{name}: needs {what}, got entries of dtype {y.dtype}")
     return y
+
+
+def concrete(name: str, what: str, arrays: Any) -> None:
+    """Values that are there already, which those of a transform are not."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
+        raise ValueError(f"{name}: {what} outside jit, vmap and grad only, got traced arrays")
 
 
 def inexact(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:

@@ -21,26 +21,15 @@ def number(name: str, what: str, value: Any, *, above: float | None = None) -> f
     return float(value)
 
 
-def nonnegative(name: str, what: str, value: int, below: int | None = None) -> int:
-    """A static count, at least 0."""
+def at_least(name: str, what: str, value: int, least: int = 1, *, below: int | None = None) -> int:
+    """A static count that is not too small, nor too large."""
     try:
         n = operator.index(value)
     except TypeError as error:
         raise ValueError(f"{name}: {what} needs to be an int, got {value!r}") from error
-    if n < 0 or (below is not None and n >= below):
+    if n < least or (below is not None and n >= below):
         most = "" if below is None else f" and below {below}"
-        raise ValueError(f"{name}: {what} needs to be at least 0{most}, got {n}")
-    return n
-
-
-def at_least(name: str, what: str, value: int, least: int = 1) -> int:
-    """A static count that is not too small."""
-    try:
-        n = operator.index(value)
-    except TypeError as error:
-        raise ValueError(f"{name}: {what} needs to be an int, got {value!r}") from error
-    if n < least:
-        raise ValueError(f"{name}: {what} needs to be at least {least}, got {n}")
+        raise ValueError(f"{name}: {what} needs to be at least {least}{most}, got {n}")
     return n
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -69,10 +68,7 @@ def driving(name: str, arrays: Any, progress: bool, callback: Any) -> dict[str, 
         return None
     if callback is not None:
         _check.function(name, "callback", callback)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
-        raise ValueError(
-            f"{name}: progress and callback work outside jit, vmap and grad only, got traced arrays"
-        )
+    _check.concrete(name, "progress and callback work", arrays)
     return {"progress": progress, "callback": callback}
 
 

@@ -18,7 +18,7 @@ from jkr._contractions._groups import all_modes
 from jkr._contractions._norms import column_norms
 from jkr._contractions._precise import gram, matmul
 from jkr._contractions._solve import inverse_root
-from jkr.cp._data import Options
+from jkr.cp._data import Options, seen_rows
 from jkr.cp._fit import Problem
 from jkr.cp._implicit import Equations, Factors, Linear, pushed, stationary_point
 from jkr.cp._model import CPTensor
@@ -47,12 +47,11 @@ def held(problem: Problem, options: Options) -> Factors:
 
 def moving(free: Factors, w: Array | None, l2: Array, options: Options) -> list[Array]:
     """Not the zeros of nonnegative factors, nor, without a penalty, rows with nothing observed."""
-    masks = []
+    masks, seen = [], None if w is None else seen_rows(w)
     for n, a in zip(options.free, free, strict=True):
         mask = a != 0 if n in options.nonnegative else jnp.ones(a.shape, bool)
-        if w is not None:
-            seen = jnp.any(w != 0, axis=tuple(m for m in range(w.ndim) if m != n))
-            mask = mask & ((l2 > 0) | seen)[:, None]
+        if seen is not None:
+            mask = mask & ((l2 > 0) | seen[n])[:, None]
         masks.append(mask)
     return masks
 

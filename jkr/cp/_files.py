@@ -12,10 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jkr import _check
 from jkr.cp._model import CPTensor
@@ -88,8 +86,7 @@ def named(name: str, cp: CPTensor) -> dict[str, np.ndarray]:
     """The entries of the file."""
     weights, factors = _check.parts(name, cp)
     given = {"weights": weights} | {f"factor_{n}": a for n, a in enumerate(factors)}
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
-        raise ValueError(f"{name}: works outside jit, vmap and grad only, got traced arrays")
+    _check.concrete(name, "works", given)
     arrays = {key: np.asarray(_check.array(name, a)) for key, a in given.items()}
     dtypes = np.array([a.dtype.name for a in arrays.values()])
     numpys = {key: a.astype(np.float32) if a.dtype.kind == "V" else a for key, a in arrays.items()}

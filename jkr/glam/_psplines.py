@@ -54,7 +54,7 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
     Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655.
     """
     name = "glam.bspline_basis"
-    degree = _check.nonnegative(name, "degree", degree)
+    degree = _check.at_least(name, "degree", degree, 0)
     points, t = (
         _check.real_vector(name, what, v, least)
         for what, v, least in (("x", x, 0), ("knots", knots, 2 * degree + 2))
@@ -109,7 +109,7 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
     """
     name = "glam.uniform_knots"
     segments = _check.at_least(name, "segments", segments)
-    degree = _check.nonnegative(name, "degree", degree)
+    degree = _check.at_least(name, "degree", degree, 0)
     low, high = (_check.real_scalar(name, what, x) for what, x in (("low", low), ("high", high)))
     low, high = promoted(low, high)
     steps = jnp.asarray(np.arange(-degree, segments + degree + 1) / segments, low.dtype)
@@ -141,7 +141,7 @@ def difference_penalty(n: int, order: int = 2) -> Array:
     """
     name = "glam.difference_penalty"
     n = _check.at_least(name, "n", n)
-    order = _check.nonnegative(name, "order", order, below=n)
+    order = _check.at_least(name, "order", order, 0, below=n)
     D = np.diff(np.eye(n), order, axis=0)
     return jnp.asarray(D.T @ D, jnp.result_type(float))
 
