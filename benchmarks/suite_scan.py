@@ -9,7 +9,7 @@ from jax import lax
 import jkr
 from benchmarks.problems import draw, label
 from benchmarks.timing import compiled, ms, race, temporaries, times
-from jkr._contractions import _groups, _partial
+from jkr._contractions import _partial, _passes
 
 TITLE = "Gradient of 50 scanned steps of `mttkrp` for all modes (float32)"
 HEADER = (
@@ -46,7 +46,7 @@ def rows(compare, repeats):
         # The same two stages without the rule: no checkpoint, and plain autodiff of both products.
         rule, _partial._right_product = _partial._right_product, _partial.plain_right_product
         try:
-            plain = _scanned(lambda x, f, n: _groups.one_mode(x, f, n, None), with_tensor)
+            plain = _scanned(lambda x, f, n: _passes.one_mode(x, f, n, None), with_tensor)
             calls["plain"] = compiled(plain, x, factors)
             plain_memory = temporaries(plain, x, factors)
         finally:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 import jkr
 from benchmarks.timing import compiled, ms, race, times
-from jkr._contractions._solve import psd_solve
+from jkr._linalg._psd import psd_solve
 
 TITLE = "Solves (float32, ms)"
 HEADER = ("what", "jkr", "LAPACK", "LAPACK / jkr")

@@ -10,7 +10,7 @@ from scipy.interpolate import BSpline
 from structure import largest_array
 
 from jkr import glam
-from jkr._contractions._definite import definite_solve
+from jkr._linalg._definite import definite_solve
 
 ROWS, COLUMNS = (5, 4, 3), (3, 2, 2)
 

@@ -13,6 +13,7 @@ PACKAGE = Path(jkr.__file__).parent
 FLOORS = [
     ("_check",),
     ("_products",),
+    ("_linalg",),
     ("_contractions",),
     ("operators",),
     ("cp", "sketch", "glam"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from jkr._contractions._solve import psd_solve
+from jkr._linalg._psd import psd_solve
 
 solve = jax.jit(psd_solve)
 

@@ -13,7 +13,7 @@ from structure import equations, largest_array, products_with_arrays_of, size_of
 
 import jkr
 from jkr import cp
-from jkr._contractions import _groups, _partial
+from jkr._contractions import _partial, _passes
 
 KEY = jax.random.key(0)
 
@@ -123,7 +123,7 @@ def test_scanned_steps_save_only_their_arguments(with_tensor, ratio, monkeypatch
     ours = temporary_bytes(scanned(jkr.mttkrp), x, factors)
     # The same two stages without the rule: no checkpoint, and plain autodiff of both products.
     monkeypatch.setattr(_partial, "_right_product", _partial.plain_right_product)
-    without_rule = temporary_bytes(scanned(partial(_groups.one_mode, precision=None)), x, factors)
+    without_rule = temporary_bytes(scanned(partial(_passes.one_mode, precision=None)), x, factors)
     assert ours * ratio <= without_rule
 
 

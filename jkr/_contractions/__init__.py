@@ -1,17 +1,12 @@
 """Contractions: what uses a Khatri–Rao product without ever forming it.
 
-- `_precise`: dtypes of operands and sums, small products; `_tangents`: what rules ask of tangents.
-- `_norms`: Euclidean norms with finite derivatives.
 - `_split`, `_partial`: the two matrix products that work with a whole tensor goes through;
-  `_groups`: which of them serves which modes; `_slices`: slice by slice about a long middle mode.
+  `_passes`: which of them serves which modes; `_slices`: slice by slice about a long middle mode.
 - `_mttkrp`, `_reconstruct`: MTTKRP and CP reconstruction, each other's transposes (J5).
 - `_matmul`: products with Khatri–Rao and face-splitting matrices, as the former two.
 - `_kronecker`: Kronecker products with a vector or matrix, a mode at a time.
-- `_gram`: Grams and weighted Grams (I10ᴴ, J3ᴴ).
-- `_solve`, `_lstsq`: small semi-definite systems, and least squares by J1.
-- `_definite`: positive definite systems of any size, with a flag for those that are not.
+- `_gram`: Grams and weighted Grams (I10ᴴ, J3ᴴ); `_lstsq`: least squares by J1.
 - `_elementwise`: sums over functions of the entries of a model and of a tensor, block by block.
-- `_cg`: large symmetric systems, known by their products.
 
 Custom derivative rules, here and in `cp`; each stands under its function, which gives the formula:
 

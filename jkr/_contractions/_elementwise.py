@@ -15,15 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._groups import all_modes, at_least_order_2
-from jkr._contractions._partial import (
-    Precision,
-    component_first,
-    finish_left,
-    finish_right,
-    reconstruct,
-)
-from jkr._contractions._precise import matmul
+from jkr._contractions._partial import component_first, finish_left, finish_right, reconstruct
+from jkr._contractions._passes import all_modes, at_least_order_2
+from jkr._linalg._dtypes import Precision
+from jkr._linalg._small import matmul
 
 _BLOCK = 1 << 20  # entries of the model at once
 

@@ -8,16 +8,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._mttkrp import mttkrp
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import gram, promoted, with_weights
-from jkr._contractions._tangents import is_zero
-from jkr._products._hadamard import hadamard
+from jkr._linalg._dtypes import Precision, promoted, with_weights
+from jkr._linalg._small import gram, pair_columns, square
+from jkr._linalg._tangents import is_zero
 from jkr._products._pairing import paired
 
 
@@ -78,12 +76,6 @@ def _hadamard(grams: Sequence[Array]) -> Array:
     return paired(grams, cross_rows=False, cross_columns=False)
 
 
-def product_of_others(matrices: Sequence[Array], *left_out: int) -> Array:
-    """Hadamard product of all matrices of one shape but some; ones where none is left."""
-    kept = [m for k, m in enumerate(matrices) if k not in left_out]
-    return hadamard(*kept) if kept else jnp.ones_like(matrices[0])
-
-
 def weighted_gram(
     entry_weights: ArrayLike,
     factors: Sequence[ArrayLike],
@@ -131,21 +123,3 @@ def weighted_gram(
     w = w.astype(arrays[0].dtype)
     upper = mttkrp(w, [pair_columns(a) for a in arrays], n, precision=precision)
     return square(upper, rank)
-
-
-def pair_columns(a: Array) -> Array:
-    """conj(A) • A in its R(R+1)/2 different columns: those of pairs r ≤ s (J3ᴴ)."""
-    # One look-up for both: two of the same constant matrix are miscompiled by XLA in JAX 0.8.0.
-    both = a[:, np.stack(np.triu_indices(a.shape[1]))]
-    return both[:, 0].conj() * both[:, 1]
-
-
-def square(upper: Array, rank: int) -> Array:
-    """Hermitian matrices (..., R, R) from their upper triangles (..., R(R+1)/2)."""
-    rows, columns = np.triu_indices(rank)
-    # Entry (r, s) of the square is entry place[r, s] of the triangle, conjugated below it.
-    place = np.zeros((rank, rank), int)
-    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
-    matrices = upper[..., place]
-    below = np.tril(np.ones((rank, rank), bool), -1).reshape((1,) * (upper.ndim - 1) + (rank, rank))
-    return jnp.where(below, matrices.conj(), matrices) if jnp.iscomplexobj(upper) else matrices

@@ -14,8 +14,7 @@ from math import prod
 
 from jax import Array, lax
 
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import Precision, accumulator
 
 
 def kronecker_matmul(ms: Sequence[Array], x: Array, precision: Precision = None) -> Array:

@@ -11,9 +11,8 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._gram import khatri_rao_gram
 from jkr._contractions._matmul import khatri_rao_rmatmul
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator, promoted
-from jkr._contractions._solve import psd_solve
+from jkr._linalg._dtypes import Precision, accumulator, promoted
+from jkr._linalg._psd import psd_solve
 
 
 def khatri_rao_lstsq(

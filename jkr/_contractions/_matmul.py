@@ -16,9 +16,8 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._mttkrp import mttkrp
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import promoted
 from jkr._contractions._reconstruct import reconstruct
+from jkr._linalg._dtypes import Precision, promoted
 
 
 def khatri_rao_matmul(

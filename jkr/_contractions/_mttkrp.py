@@ -16,9 +16,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._groups import all_modes, one_mode
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import promoted
+from jkr._contractions._passes import all_modes, one_mode
+from jkr._linalg._dtypes import Precision, promoted
 
 
 def mttkrp(

@@ -21,11 +21,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._precise import accumulator
 from jkr._contractions._split import best_split, lone_cpu
-from jkr._contractions._tangents import is_zero
-
-Precision = lax.PrecisionLike
+from jkr._linalg._dtypes import Precision, accumulator
+from jkr._linalg._tangents import is_zero
 
 _TINY = 1 << 15  # multiplications
 

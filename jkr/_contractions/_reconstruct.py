@@ -7,7 +7,7 @@ import jax
 from jax import Array
 
 from jkr._contractions import _partial
-from jkr._contractions._partial import Precision
+from jkr._linalg._dtypes import Precision
 
 
 @partial(jax.jit, static_argnums=1)

@@ -17,8 +17,9 @@ from math import prod
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._partial import Precision, component_first, finish_right
-from jkr._contractions._precise import accumulator, matmul
+from jkr._contractions._partial import component_first, finish_right
+from jkr._linalg._dtypes import Precision, accumulator
+from jkr._linalg._small import matmul
 
 
 def outer(x: Array, factors: Sequence[Array], middle: int, precision: Precision) -> Array:

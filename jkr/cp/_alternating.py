@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr._contractions._elementwise import entry_sum, squared_distance
-from jkr._contractions._norms import square_root
-from jkr._contractions._solve import is_singular
+from jkr._linalg._norms import square_root
+from jkr._linalg._psd import is_singular
 from jkr._products._hadamard import hadamard
 from jkr.cp import _least_squares, _sweep
 from jkr.cp._data import Options, unit_weights

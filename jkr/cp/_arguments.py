@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
 from jkr import _check
-from jkr._contractions._partial import Precision
+from jkr._linalg._dtypes import Precision
 from jkr.cp._data import Options
 from jkr.cp._result import BAD_DATA, BAD_WEIGHTS, MESSAGES
 from jkr.cp.losses import Loss, gaussian

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jkr._contractions._partial import Precision
+from jkr._linalg._dtypes import Precision
 from jkr.cp import _result
 
 

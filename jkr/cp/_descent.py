@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._norms import column_norms, square_root
-from jkr._contractions._precise import gram
-from jkr._contractions._solve import is_singular
+from jkr._linalg._norms import column_norms, square_root
+from jkr._linalg._psd import is_singular
+from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
 from jkr.cp._data import measured
 from jkr.cp._equations import merged, parted

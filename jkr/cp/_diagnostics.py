@@ -7,8 +7,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator, gram, promoted
-from jkr._contractions._solve import psd_solve
+from jkr._linalg._dtypes import accumulator, promoted
+from jkr._linalg._psd import psd_solve
+from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked, dense, phase
 

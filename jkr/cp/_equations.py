@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._gram import pair_columns, product_of_others, square
-from jkr._contractions._groups import all_modes
-from jkr._contractions._norms import column_norms
-from jkr._contractions._precise import gram, matmul
-from jkr._contractions._solve import inverse_root
+from jkr._contractions._passes import all_modes
+from jkr._linalg._norms import column_norms
+from jkr._linalg._psd import inverse_root
+from jkr._linalg._small import gram, matmul, pair_columns, product_of_others, square
 from jkr.cp._data import Options, seen_rows
 from jkr.cp._fit import Problem
 from jkr.cp._implicit import Equations, Factors, Linear, pushed, stationary_point

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import accumulator
 from jkr.cp import _result
 from jkr.cp._model import CPTensor
 from jkr.cp._result import CPResult

@@ -13,8 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import Precision, accumulator
 from jkr.cp import _fit, losses
 from jkr.cp._arguments import (
     checked_arguments,

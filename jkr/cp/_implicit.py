@@ -22,9 +22,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from jkr._contractions._cg import solve_symmetric
-from jkr._contractions._norms import unit_columns
-from jkr._contractions._tangents import is_zero
+from jkr._linalg._cg import solve_symmetric
+from jkr._linalg._norms import unit_columns
+from jkr._linalg._tangents import is_zero
 from jkr._products._hadamard import hadamard
 
 _STEPS = 500  # of conjugate gradients

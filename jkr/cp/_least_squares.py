@@ -9,10 +9,9 @@ from functools import partial
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._gram import product_of_others
-from jkr._contractions._groups import all_modes
 from jkr._contractions._partial import reconstruct
-from jkr._contractions._precise import gram, matmul
+from jkr._contractions._passes import all_modes
+from jkr._linalg._small import gram, matmul, product_of_others
 from jkr.cp._data import Options, measured, observed, unit_weights
 from jkr.cp._equations import attached, held, merged, moving, parted, preconditioners
 from jkr.cp._equations import relative_gradient as _relative

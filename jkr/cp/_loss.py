@@ -23,11 +23,10 @@ from jkr._contractions._elementwise import (
     entry_sum,
     readable,
 )
-from jkr._contractions._gram import product_of_others
 from jkr._contractions._mttkrp import mttkrp, mttkrps
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator, gram, matmul, promoted
-from jkr._contractions._tangents import is_zero
+from jkr._linalg._dtypes import Precision, accumulator, promoted
+from jkr._linalg._small import gram, matmul, product_of_others
+from jkr._linalg._tangents import is_zero
 from jkr._products._hadamard import hadamard
 from jkr.cp import losses
 from jkr.cp._model import CPTensor, checked, dense, wide_inner

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
-from jkr._contractions._precise import gram, promoted
+from jkr._linalg._dtypes import promoted
+from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
 from jkr.cp._model import CPTensor, checked, phase
 

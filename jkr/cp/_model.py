@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
-from jkr._contractions._norms import column_norms, square_root
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator, gram, matmul, promoted
 from jkr._contractions._reconstruct import reconstruct
+from jkr._linalg._dtypes import Precision, accumulator, promoted
+from jkr._linalg._norms import column_norms, square_root
+from jkr._linalg._small import gram, matmul
 from jkr._products._hadamard import hadamard
 
 

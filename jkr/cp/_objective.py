@@ -22,8 +22,8 @@ from jkr._contractions._elementwise import (
     readable,
     squared_distance,
 )
-from jkr._contractions._groups import all_modes
 from jkr._contractions._partial import reconstruct
+from jkr._contractions._passes import all_modes
 from jkr.cp._data import Options, measured, observed
 from jkr.cp._equations import attached, held, merged, moving, preconditioners, relative_gradient
 from jkr.cp._fit import Problem

@@ -10,8 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import Precision, accumulator
 from jkr.cp._arguments import checked_arguments, checked_l2, refuse_bad_data
 from jkr.cp._data import Options, measured
 from jkr.cp._equations import parted

@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import accumulator
 from jkr.cp._als import als
 from jkr.cp._arguments import checked_arguments, checked_l2, refuse_bad_data
 from jkr.cp._diagnostics import core_consistency

@@ -9,8 +9,8 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jkr import _check
-from jkr._contractions._norms import column_norms, unit_columns
-from jkr._contractions._precise import gram, matmul
+from jkr._linalg._norms import column_norms, unit_columns
+from jkr._linalg._small import gram, matmul
 from jkr.cp._data import Options, measured, observed, seen_rows
 from jkr.cp._model import CPTensor
 

@@ -18,11 +18,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._gram import pair_columns, product_of_others, square
-from jkr._contractions._groups import groups
-from jkr._contractions._norms import square_root, unit_columns
-from jkr._contractions._precise import gram, matmul
-from jkr._contractions._solve import psd_solve
+from jkr._contractions._passes import groups
+from jkr._linalg._norms import square_root, unit_columns
+from jkr._linalg._psd import psd_solve
+from jkr._linalg._small import gram, matmul, pair_columns, product_of_others, square
 from jkr.cp._data import Options, largest_weight, observed, unit_weights
 from jkr.cp._model import CPTensor
 from jkr.cp._nonnegative import hals

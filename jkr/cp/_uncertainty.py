@@ -21,8 +21,8 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._elementwise import entry_sum, squared_distance
-from jkr._contractions._gram import product_of_others
-from jkr._contractions._precise import accumulator, gram, matmul, promoted
+from jkr._linalg._dtypes import accumulator, promoted
+from jkr._linalg._small import gram, matmul, product_of_others
 from jkr.cp._data import measured, seen_rows, unit_weights
 from jkr.cp._model import CPTensor, checked
 from jkr.cp._result import CPResult

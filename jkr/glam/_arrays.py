@@ -18,10 +18,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._gram import pair_columns, square
 from jkr._contractions._kronecker import kronecker_matmul
-from jkr._contractions._partial import Precision
-from jkr._contractions._precise import accumulator, gram, promoted, with_weights
+from jkr._linalg._dtypes import Precision, accumulator, promoted, with_weights
+from jkr._linalg._small import gram, pair_columns, square
 from jkr._products._pairing import paired
 
 

@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator, promoted
+from jkr._linalg._dtypes import accumulator, promoted
 
 
 def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:

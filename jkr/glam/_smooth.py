@@ -17,8 +17,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._definite import definite_solve
-from jkr._contractions._precise import accumulator, promoted
+from jkr._linalg._definite import definite_solve
+from jkr._linalg._dtypes import accumulator, promoted
 from jkr._products._pairing import paired
 from jkr.glam._arrays import array_gram, modelled, projected, weighed
 

@@ -14,10 +14,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._gram import khatri_rao_gram, pair_columns
+from jkr._contractions._gram import khatri_rao_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq, normal_solve
 from jkr._contractions._matmul import face_splitting_matmul, khatri_rao_matmul
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import accumulator
+from jkr._linalg._small import pair_columns
 from jkr.operators._product import Product
 
 

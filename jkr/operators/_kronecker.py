@@ -3,7 +3,7 @@
 from jax import Array
 
 from jkr._contractions._kronecker import kronecker_matmul
-from jkr._contractions._precise import promoted
+from jkr._linalg._dtypes import promoted
 from jkr.operators._product import Product
 
 

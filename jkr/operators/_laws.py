@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
-from jkr._contractions._precise import accumulator, matmul
+from jkr._linalg._dtypes import accumulator
+from jkr._linalg._small import matmul
 from jkr._products._hadamard import hadamard
 from jkr.operators._khatri_rao import FaceSplitting, KhatriRao
 from jkr.operators._kronecker import Kronecker

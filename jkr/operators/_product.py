@@ -24,8 +24,8 @@ from jax.tree_util import GetAttrKey, register_pytree_with_keys
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._norms import column_norms
-from jkr._contractions._precise import promoted
+from jkr._linalg._dtypes import promoted
+from jkr._linalg._norms import column_norms
 from jkr._products._hadamard import hadamard
 from jkr._products._pairing import paired
 

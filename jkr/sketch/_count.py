@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import accumulator
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("indices", "signs"), meta_fields=("size",))

@@ -8,8 +8,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._norms import square_root
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import accumulator
+from jkr._linalg._norms import square_root
 from jkr.sketch._tensor import TensorSketch, convolved
 
 

@@ -22,7 +22,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jkr import _check
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import accumulator
 from jkr._products._pairing import paired
 from jkr.operators import FaceSplitting, KhatriRao, Kronecker
 from jkr.sketch._count import CountSketch, count_sketch, scattered

@@ -19,8 +19,8 @@ dependent ones; a pivot no larger than rounding gets a row of zeros in the inver
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._precise import matmul
-from jkr._contractions._solve import eliminate, implicit_solve
+from jkr._linalg._psd import eliminate, implicit_solve
+from jkr._linalg._small import matmul
 
 _BLOCK = 32  # columns swept at a time
 

@@ -17,7 +17,7 @@ from functools import partial
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._precise import gram, matmul
+from jkr._linalg._small import gram, matmul
 
 
 def psd_solve(G: Array, b: Array, *, minimum_norm: bool = True) -> Array:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr._contractions import _partial, _slices
-from jkr._contractions._partial import Precision
 from jkr._contractions._split import best_split, long_middle
+from jkr._linalg._dtypes import Precision
 
 
 class Group(NamedTuple):

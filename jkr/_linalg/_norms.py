@@ -6,7 +6,7 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._precise import accumulator
+from jkr._linalg._dtypes import accumulator
 
 
 def column_norms(a: Array) -> Array:

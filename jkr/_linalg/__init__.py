@@ -1,0 +1,9 @@
+"""Small matrices: what every contraction and every fit does with Grams, columns and systems.
+
+- `_dtypes`: dtypes of operands and of sums; `_small`: products, Grams, Hadamard products of others;
+- `_norms`: Euclidean norms with finite derivatives (R6);
+- `_psd`: small semi-definite systems, minimum norm (R3); `_definite`: positive definite ones of any
+  size, with a flag for those that are not;
+- `_cg`: large symmetric systems, known by their products;
+- `_tangents`: what derivative rules ask of tangents.
+"""

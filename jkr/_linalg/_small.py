@@ -1,0 +1,55 @@
+"""Products of small matrices, without loss of digits.
+
+Grams and solves lose digits by squaring already, so matrix units that round float32 operands (TF32,
+bfloat16 passes) are asked not to. Tiny ones are multiplied and summed, one fused loop: a batch of
+tiny products (hundreds of fits of rank 4 under `vmap`) would call the matrix-product routine once
+for each.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jkr._linalg._dtypes import accumulator
+from jkr._products._hadamard import hadamard
+
+_TINY = 2048  # multiplications
+
+
+def matmul(a: Array, b: Array, precision: lax.PrecisionLike = lax.Precision.HIGHEST) -> Array:
+    """A B, in the accumulator's dtype."""
+    if a.ndim > 1 and b.ndim > 1 and a.shape[-2] * a.shape[-1] * b.shape[-1] <= _TINY:
+        wide = accumulator(a.dtype)
+        return jnp.sum(a[..., :, :, None].astype(wide) * b[..., None, :, :].astype(wide), axis=-2)
+    return jnp.matmul(a, b, precision=precision, preferred_element_type=accumulator(a.dtype))
+
+
+def gram(a: Array, b: Array) -> Array:
+    """Aᴴ B, in the accumulator's dtype."""
+    return matmul(a.mT.conj(), b)
+
+
+def product_of_others(matrices: Sequence[Array], *left_out: int) -> Array:
+    """Hadamard product of all matrices of one shape but some; ones where none is left."""
+    kept = [m for k, m in enumerate(matrices) if k not in left_out]
+    return hadamard(*kept) if kept else jnp.ones_like(matrices[0])
+
+
+def pair_columns(a: Array) -> Array:
+    """conj(A) • A in its R(R+1)/2 different columns: those of pairs r ≤ s (J3ᴴ)."""
+    # One look-up for both: two of the same constant matrix are miscompiled by XLA in JAX 0.8.0.
+    both = a[:, np.stack(np.triu_indices(a.shape[1]))]
+    return both[:, 0].conj() * both[:, 1]
+
+
+def square(upper: Array, rank: int) -> Array:
+    """Hermitian matrices (..., R, R) from their upper triangles (..., R(R+1)/2)."""
+    rows, columns = np.triu_indices(rank)
+    # Entry (r, s) of the square is entry place[r, s] of the triangle, conjugated below it.
+    place = np.zeros((rank, rank), int)
+    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
+    matrices = upper[..., place]
+    below = np.tril(np.ones((rank, rank), bool), -1).reshape((1,) * (upper.ndim - 1) + (rank, rank))
+    return jnp.where(below, matrices.conj(), matrices) if jnp.iscomplexobj(upper) else matrices
