@@ -13,6 +13,7 @@ Where things live:
 - Contractions, which never form the product: `khatri_rao_gram`, `khatri_rao_matmul`,
   `khatri_rao_rmatmul`, `khatri_rao_lstsq`, `face_splitting_matmul`, `mttkrp`, `mttkrps`,
   `weighted_gram`.
+- `jkr.tensors`: what `mttkrp`, losses and fits take wherever they take an array.
 - `jkr.operators`: the products as lazy operators, whose `@` rewrites by the laws.
 - `jkr.cp`: the CP model and its fits.
 - `jkr.sketch`: count sketch, tensor sketch, polynomial features.
@@ -43,14 +44,12 @@ Conventions:
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jkr import tensors as tensors
 from jkr._contractions._gram import khatri_rao_gram as khatri_rao_gram
-from jkr._contractions._gram import weighted_gram as weighted_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq as khatri_rao_lstsq
 from jkr._contractions._matmul import face_splitting_matmul as face_splitting_matmul
 from jkr._contractions._matmul import khatri_rao_matmul as khatri_rao_matmul
 from jkr._contractions._matmul import khatri_rao_rmatmul as khatri_rao_rmatmul
-from jkr._contractions._mttkrp import mttkrp as mttkrp
-from jkr._contractions._mttkrp import mttkrps as mttkrps
 from jkr._products._blocks import block_column_khatri_rao as block_column_khatri_rao
 from jkr._products._blocks import block_face_splitting as block_face_splitting
 from jkr._products._blocks import block_khatri_rao as block_khatri_rao
@@ -65,6 +64,9 @@ from jkr._products._unfold import fold as fold
 from jkr._products._unfold import unfold as unfold
 from jkr._products._vec import unvec as unvec
 from jkr._products._vec import vec as vec
+from jkr.tensors._mttkrp import mttkrp as mttkrp
+from jkr.tensors._mttkrp import mttkrps as mttkrps
+from jkr.tensors._mttkrp import weighted_gram as weighted_gram
 
 if TYPE_CHECKING:
     from jkr import cp as cp
@@ -99,6 +101,7 @@ __all__ = [
     "operators",
     "penetrating_face",
     "sketch",
+    "tensors",
     "tracy_singh",
     "unfold",
     "unvec",

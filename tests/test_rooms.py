@@ -15,6 +15,7 @@ FLOORS = [
     ("_products",),
     ("_linalg",),
     ("_contractions",),
+    ("tensors",),
     ("operators",),
     ("cp", "sketch", "glam"),
 ]

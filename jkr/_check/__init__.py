@@ -6,7 +6,7 @@ caller reads a shape twice.
 
 - `_arrays`: arrays and scalars; `_options`: counts, sizes, keys, functions;
 - `_matrices`: the matrices of products, and what they are multiplied with; `_operators`: lazy ones;
-- `_tensors`: tensors, entry weights, array models; `_models`: CP models.
+- `_tensors`: tensors, entry weights, array models; `_models`: CP models; `_fits`: their fits.
 """
 
 from jkr._check._arrays import Sizes as Sizes
@@ -14,11 +14,27 @@ from jkr._check._arrays import array as array
 from jkr._check._arrays import concrete as concrete
 from jkr._check._arrays import inexact as inexact
 from jkr._check._arrays import inexact_dtype as inexact_dtype
+from jkr._check._arrays import nonnegative_scalar as nonnegative_scalar
 from jkr._check._arrays import not_negative as not_negative
+from jkr._check._arrays import positive as positive
 from jkr._check._arrays import real as real
 from jkr._check._arrays import real_scalar as real_scalar
 from jkr._check._arrays import real_vector as real_vector
 from jkr._check._arrays import scalar as scalar
+from jkr._check._fits import at_least_zero as at_least_zero
+from jkr._check._fits import constraints as constraints
+from jkr._check._fits import fixed_modes as fixed_modes
+from jkr._check._fits import good_data as good_data
+from jkr._check._fits import held_factors as held_factors
+from jkr._check._fits import least_squares as least_squares
+from jkr._check._fits import mapping as mapping
+from jkr._check._fits import one_a_mode as one_a_mode
+from jkr._check._fits import optimizer as optimizer
+from jkr._check._fits import real_factors as real_factors
+from jkr._check._fits import smooth_constraints as smooth_constraints
+from jkr._check._fits import start as start
+from jkr._check._fits import state as state
+from jkr._check._fits import weights_that_are_arrays as weights_that_are_arrays
 from jkr._check._matrices import Partition as Partition
 from jkr._check._matrices import factors as factors
 from jkr._check._matrices import matching as matching
@@ -53,6 +69,7 @@ from jkr._check._options import key as key
 from jkr._check._options import kinds as kinds
 from jkr._check._options import number as number
 from jkr._check._options import one_number as one_number
+from jkr._check._options import one_of as one_of
 from jkr._check._options import sizes as sizes
 from jkr._check._tensors import array_of as array_of
 from jkr._check._tensors import bases as bases
@@ -65,4 +82,5 @@ from jkr._check._tensors import penalties as penalties
 from jkr._check._tensors import same_shape as same_shape
 from jkr._check._tensors import smoothing as smoothing
 from jkr._check._tensors import tensor as tensor
+from jkr._check._tensors import tensor_shape as tensor_shape
 from jkr._check._tensors import unfolded as unfolded

@@ -83,6 +83,22 @@ def real_scalar(name: str, what: str, x: ArrayLike) -> Array:
     return y
 
 
+def positive(name: str, what: str, x: ArrayLike) -> Array:
+    """A real scalar above 0, where its value is known."""
+    y = nonnegative_scalar(name, what, x)
+    if not isinstance(y, Tracer) and float(y) == 0:
+        raise ValueError(f"{name}: {what} needs to be above 0, got {float(y)}")
+    return y
+
+
+def nonnegative_scalar(name: str, what: str, x: ArrayLike) -> Array:
+    """A finite real scalar of at least 0, where its value is known."""
+    y = real_scalar(name, what, x)
+    if not isinstance(y, Tracer) and not 0 <= float(y) < float("inf"):
+        raise ValueError(f"{name}: {what} needs to be finite and nonnegative, got {float(y)}")
+    return y
+
+
 def real_vector(name: str, what: str, x: ArrayLike, least: int) -> Array:
     """A real floating vector of at least that many entries."""
     y = inexact(name, real(name, what, array(name, x, "vectors of numbers")))

@@ -21,6 +21,13 @@ def number(name: str, what: str, value: Any, *, above: float | None = None) -> f
     return float(value)
 
 
+def one_of(name: str, what: str, value: Any, known: Sequence[str]) -> str:
+    """One of some words."""
+    if value not in known:
+        raise ValueError(f"{name}: {what} needs to be one of {listed(known)}, got {value!r}")
+    return value
+
+
 def at_least(name: str, what: str, value: int, least: int = 1, *, below: int | None = None) -> int:
     """A static count that is not too small, nor too large."""
     try:

@@ -63,13 +63,20 @@ def unfolded(
     return m, n, dims
 
 
-def data(name: str, x: ArrayLike) -> Array:
-    """A tensor to be fitted: floating or complex, order 2 or more, no empty mode."""
+def data(name: str, x: ArrayLike, *, order: int = 2) -> Array:
+    """A tensor to be fitted: floating or complex, of that order or more, no empty mode."""
     with np.errstate(over="ignore"):  # `in_range` says it
-        t = inexact(name, tensor(name, x, order=2))
-    if 0 in t.shape:
-        raise ValueError(f"{name}: the tensor has an empty mode, got shape {t.shape}")
+        t = inexact(name, tensor(name, x, order=order))
+    tensor_shape(name, t.shape, order=order)
     return t
+
+
+def tensor_shape(name: str, shape: Sizes, *, order: int) -> None:
+    """Modes of a tensor to be fitted: as many or more, none of them empty."""
+    if len(shape) < order:
+        raise ValueError(f"{name}: the tensor needs order {order} or more, got shape {shape}")
+    if 0 in shape:
+        raise ValueError(f"{name}: the tensor has an empty mode, got shape {shape}")
 
 
 def in_range(name: str, x: ArrayLike, t: Array, weights: Array | None) -> None:

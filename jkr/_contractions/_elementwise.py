@@ -1,160 +1,159 @@
-"""One pass over a function f(M, T) of the entries of a CP model M and a tensor T, in blocks (R5).
+"""One pass over the entries of CP models and of a tensor, in blocks (R5).
 
-What is asked for is Σ W∘f(M, T) and the MTTKRPs of its derivative D = W∘∂f/∂M, which are its
-gradient (J5). T is read as an L×M matrix of two groups of modes, whole rows at a time. A block of
-the model is K_left[rows] diag(λ) K_rightᵀ, one matrix product; f and its derivative are computed of
-the block and added up, so that no more than a block of the model ever exists. With several devices
-there is one block, the whole: slices of a sharded tensor would be gathered.
+Of a function f(M, …, T) → (value, entry), elementwise, two things are asked for: Σ W∘value, and the
+MTTKRPs of the tensor W∘entry with any columns. With f a loss and its derivative that is the loss
+and its gradient (J5); with the second derivative and pairs of columns, what preconditions a Newton
+step (J3ᴴ).
+
+T is read as an L×M matrix of two groups of modes, whole rows at a time. A block of a model is
+K_left[rows] diag(λ) K_rightᵀ, one matrix product; f is computed of the block and added up, so that
+no more than a block of a model, or of f, ever exists. A tensor that is sharded is one block, the
+whole: its slices would be gathered.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._partial import component_first, finish_left, finish_right, reconstruct
-from jkr._contractions._passes import all_modes, at_least_order_2
+from jkr._contractions._partial import (
+    component_first,
+    finish_left,
+    finish_right,
+    reconstruct,
+)
+from jkr._contractions._passes import all_modes
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._small import matmul
 
-_BLOCK = 1 << 20  # entries of the model at once
+_BLOCK = 1 << 20  # entries at once
+_SMALLEST = 16  # times smaller a block may be, so that all of them are whole
 
-# Real values of a model's entries and the data's, elementwise.
-Entrywise = Callable[[Array, Array], Array]
+Factors = Sequence[Array]
+Model = tuple[Array, Factors]  # weights (R,) and factors (I_n, R)
+# Blocks of the models' entries and of the data's to real values, and entries of their dtype.
+Entrywise = Callable[..., tuple[Array, Any]]
 
 
-def entry_sum(
+def entrywise(
     f: Entrywise,
-    weights: Array,
-    factors: Sequence[Array],
-    x: Array,
-    entry_weights: Array | None,
-    *,
-    precision: Precision = None,
-) -> Array:
-    """Σ W∘f(M, T); what lies under a zero of W is not read."""
-    return _pass(f, weights, factors, x, entry_weights, precision, gradient=False)[0]
-
-
-def entry_gradient(
-    f: Entrywise,
-    weights: Array,
-    factors: Sequence[Array],
-    x: Array,
-    entry_weights: Array | None,
-    *,
-    precision: Precision = None,
-) -> tuple[Array, tuple[Array, ...]]:
-    """The same sum, and the MTTKRPs of D with the conjugate factors, of all modes.
-
-    dΣ = Re Σ conj(dM)∘D; for f = |M − T|², D is 2W∘(M − T).
-    """
-    return _pass(f, weights, factors, x, entry_weights, precision, gradient=True)
-
-
-def entry_derivative(f: Entrywise, model: Array, x: Array) -> tuple[Array, Array]:
-    """Values f(M, T) and D = ∂f/∂M, with df = Re conj(dM) D."""
-    values, pull = jax.vjp(lambda m: f(m, x), model)
-    return values, pull(jnp.ones_like(values))[0].conj()
-
-
-def readable(x: Array, w: Array | None) -> Array:
-    """The data, ones where their weight is zero: there is no function that is defined on NaN."""
-    return x if w is None else jnp.where(w == 0, 1, x)
-
-
-def squared_distance(model: Array, x: Array) -> Array:
-    """|M − T|²."""
-    residual = model - x
-    return (residual * residual.conj()).real
-
-
-def _pass(
-    f: Entrywise,
-    weights: Array,
-    factors: Sequence[Array],
-    x: Array,
+    models: Sequence[Model],
+    x: Array | None,
     w: Array | None,
-    precision: Precision,
+    columns: Factors | None = None,
     *,
-    gradient: bool,
+    sharded: bool = False,
+    precision: Precision = None,
 ) -> tuple[Array, tuple[Array, ...]]:
-    x, factors, added = at_least_order_2(x, factors)
-    w = None if w is None else w.reshape(x.shape)
-    conjugate = [a.conj() for a in factors]
-    if jax.device_count() > 1:
-        scaled = (*factors[:-1], factors[-1] * weights[None, :])
-        total, D = _summed(f, reconstruct(scaled, precision), x, w, gradient)
-        ys = all_modes(D, conjugate, precision) if gradient else ()
-        return total, ys[added:]
-    s = _block_split(x.shape)
-    total, left, right = _blocks(f, weights, factors, x, w, s, precision, gradient)
-    if not gradient:
-        return total, ()
-    left = left.reshape(*x.shape[:s], weights.shape[0])
-    right = right.reshape(weights.shape[0], *x.shape[s:])
-    ys = (
-        finish_left(left, conjugate, s, n) if n < s else finish_right(right, conjugate, s, n)
-        for n in range(added, x.ndim)
-    )
-    return total, tuple(ys)
+    """Σ W∘value, and the MTTKRPs of W∘entry, where (value, entry) = f(M_1, …, T).
 
+    Args:
+        f: elementwise.
+        models: one or more, of one shape, two modes or more.
+        x: T of that shape, or None if f is of models alone.
+        w: W of that shape, or None for ones; what lies under a zero is not read.
+        columns: one matrix (I_n, S) a mode, or None if no MTTKRPs are asked for.
+        sharded: whether the entries are spread over devices.
+        precision: of the matrix products.
 
-def _summed(
-    f: Entrywise, model: Array, x: Array, w: Array | None, gradient: bool
-) -> tuple[Array, Array]:
-    """Σ W∘f(M, T) and, if asked for, D."""
-    x = readable(x, w)
-    values, D = entry_derivative(f, model, x) if gradient else (f(model, x), model)
-    if w is None:
-        return jnp.sum(values), D
-    seen = w != 0
-    return jnp.sum(w * jnp.where(seen, values, 0)), w.astype(x.dtype) * jnp.where(seen, D, 0)
-
-
-def _blocks(f, weights, factors, x, w, s, precision, gradient):
-    """Σ W∘f(M, T), D K_right (L, R) and K_leftᵀ D (R, M), conjugate products, block by block.
-
-    The last block starts early enough to be whole; of rows that were done already nothing is added.
+    Returns:
+        A real scalar, and one array (I_n, S) a mode, or none.
     """
-    rank, rows, columns = weights.shape[0], prod(x.shape[:s]), prod(x.shape[s:])
-    k_right = component_first(factors[s:]).reshape(rank, columns)
-    x = x.reshape(rows, columns)
-    w = None if w is None else w.reshape(rows, columns)
-    size = _rows_at_once(rows, columns)
-
-    def block(b, carry):
-        total, left, right = carry
-        first = jnp.minimum(b * size, rows - size)
-        cut = partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
-        k_block, w_block = _rows_of(factors[:s], first, size), None if w is None else cut(w)
-        if rows % size:
-            # Rows of weight zero are not read: rows that were done, too.
-            fresh = (first + jnp.arange(size) >= b * size)[:, None]
-            w_block = jnp.where(fresh, 1 if w_block is None else w_block, 0).astype(x.real.dtype)
-        model = matmul(k_block * weights[None, :], k_right, precision)
-        added, D = _summed(f, model, cut(x), w_block, gradient)
-        if not gradient:
-            return total + added, left, right
-        done = matmul(D, k_right.conj().T, precision)
-        if rows % size:
-            done = jnp.where(fresh, done, cut(left))
-        left = lax.dynamic_update_slice_in_dim(left, done, first, axis=0)
-        return total + added, left, right + matmul(k_block.conj().T, D, precision)
-
-    start = (
-        jnp.zeros((), x.real.dtype),
-        jnp.zeros((rows, rank) if gradient else (), x.dtype),
-        jnp.zeros((rank, columns) if gradient else (), x.dtype),
+    if sharded:
+        total, D = _weighed(f, [dense(model, precision) for model in models], x, w)
+        return total, () if columns is None else all_modes(D, columns, precision, sharded=True)
+    shape = tuple(a.shape[0] for a in models[0][1])
+    s = _block_split(shape)
+    total, left, right = _blocks(f, models, x, w, columns, shape, s, precision)
+    if columns is None:
+        return total, ()
+    left = left.reshape(*shape[:s], left.shape[-1])
+    right = right.reshape(right.shape[0], *shape[s:])
+    return total, tuple(
+        finish_left(left, columns, s, n) if n < s else finish_right(right, columns, s, n)
+        for n in range(len(shape))
     )
-    steps = -(-rows // size)
-    return lax.fori_loop(0, steps, jax.checkpoint(block, prevent_cse=False), start)
 
 
-def _rows_of(factors: Sequence[Array], first: Array, size: int) -> Array:
+def dense(model: Model, precision: Precision) -> Array:
+    """The tensor of a model, as a whole."""
+    weights, factors = model
+    return reconstruct((*factors[:-1], factors[-1] * weights[None, :]), precision)
+
+
+def _weighed(
+    f: Entrywise, models: Sequence[Array], x: Array | None, w: Array | None
+) -> tuple[Array, Any]:
+    """Σ W∘value and W∘entry of a block."""
+    if x is not None:
+        # No function is defined on NaN: ones stand where nothing is read.
+        models = [*models, x if w is None else jnp.where(w == 0, 1, x)]
+    value, entry = f(*models)
+    if w is None:
+        return jnp.sum(value), entry
+    seen = w != 0
+    total = jnp.sum(w * jnp.where(seen, value, 0))
+    return total, None if entry is None else w.astype(entry.dtype) * jnp.where(seen, entry, 0)
+
+
+def _blocks(f, models, x, w, columns, shape, s, precision):
+    """Σ W∘value, D C_right (L, S) and C_leftᵀ D (S, M) with D = W∘entry, block by block.
+
+    Where no good size divides the rows, the last block starts early enough to be whole; its rows
+    that were done already weigh nothing.
+    """
+    rows, across = prod(shape[:s]), prod(shape[s:])
+    size = _rows_at_once(rows, across)
+    count, rest = -(-rows // size), rows % size
+    x, w = (None if a is None else a.reshape(rows, across) for a in (x, w))
+    k_rights = [_flat(factors[s:], across) for _, factors in models]
+    c_right = None if columns is None else _flat(columns[s:], across)
+
+    def block(carry, turn_and_slices):
+        total, right = carry
+        turn, x_block, w_block = turn_and_slices
+        first = jnp.minimum(turn * size, rows - size)
+        if rest:
+            cut = partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
+            x_block, w_block = (None if a is None else cut(a) for a in (x, w))
+            fresh = (first + jnp.arange(size) >= turn * size)[:, None]
+            w_block = jnp.where(fresh, 1 if w_block is None else w_block, 0).astype(total.dtype)
+        blocks = [
+            matmul(_rows_of(factors[:s], first, size) * weights[None, :], k, precision)
+            for (weights, factors), k in zip(models, k_rights, strict=True)
+        ]
+        added, D = _weighed(f, blocks, x_block, w_block)
+        if columns is None:
+            return (total + added, right), None
+        c_left = _rows_of(columns[:s], first, size)
+        right = right + matmul(c_left.T, D, precision)
+        return (total + added, right), matmul(D, c_right.T, precision)
+
+    # Blocks that divide the rows are the scan's own slices: its transpose then writes a block of
+    # the cotangent at a time, where slices taken inside would each cost an array of T's size.
+    slices = [None if rest or a is None else a.reshape(count, size, across) for a in (x, w)]
+    weights = models[0][0]
+    zero = jnp.zeros((), weights.real.dtype)
+    empty = jnp.zeros(() if columns is None else c_right.shape, weights.dtype)
+    body = jax.checkpoint(block, prevent_cse=False)
+    (total, right), left = lax.scan(body, (zero, empty), (jnp.arange(count), *slices))
+    if columns is not None:
+        if rest:
+            left = jnp.concatenate([left[:-1].reshape(rows - rest, -1), left[-1, size - rest :]])
+        left = left.reshape(rows, -1)
+    return total, left, right
+
+
+def _flat(factors: Factors, size: int) -> Array:
+    """Khatri–Rao product of one group, (R, size)."""
+    return component_first(factors).reshape(-1, size)
+
+
+def _rows_of(factors: Factors, first: Array, size: int) -> Array:
     """Rows first, first + 1, … of a Khatri–Rao product, (size, R), which is not formed."""
     row, product = first + jnp.arange(size), jnp.ones((), factors[0].dtype)
     for a in reversed(factors):
@@ -163,9 +162,10 @@ def _rows_of(factors: Sequence[Array], first: Array, size: int) -> Array:
 
 
 def _rows_at_once(rows: int, columns: int) -> int:
-    """Rows of a block: as many as it holds, fewer if then all blocks are whole."""
+    """Rows of a block: as many as it holds, fewer where all blocks can then be whole."""
     most = max(1, min(rows, _BLOCK // columns))
-    return next((size for size in range(most, most // 2, -1) if rows % size == 0), most)
+    least = max(1, most // _SMALLEST)
+    return next((size for size in range(most, least - 1, -1) if rows % size == 0), most)
 
 
 def _block_split(shape: Sequence[int]) -> int:

@@ -12,9 +12,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._mttkrp import mttkrp
-from jkr._linalg._dtypes import Precision, promoted, with_weights
-from jkr._linalg._small import gram, pair_columns, square
+from jkr._linalg._dtypes import promoted
+from jkr._linalg._small import gram
 from jkr._linalg._tangents import is_zero
 from jkr._products._pairing import paired
 
@@ -74,52 +73,3 @@ def _grams(ms: Sequence[Array]) -> list[Array]:
 
 def _hadamard(grams: Sequence[Array]) -> Array:
     return paired(grams, cross_rows=False, cross_columns=False)
-
-
-def weighted_gram(
-    entry_weights: ArrayLike,
-    factors: Sequence[ArrayLike],
-    mode: int,
-    *,
-    precision: Precision = None,
-) -> Array:
-    """Every row's weighted Gram KᴴWᵢK, K = ∗_{m≠n} A_m, Wᵢ = diag(row i of W₍ₙ₎), never forming K.
-
-    G[i, r, s] = Σ W[i_1, …, i_N] ∏_{m≠n} conj(A_m[i_m, r]) A_m[i_m, s], over all indices with
-    i_n = i. All rows at once are one MTTKRP of the weight tensor with the face-split factors
-    conj(A_m) • A_m (J3ᴴ); each Gram is Hermitian, so that R(R+1)/2 of their columns do.
-
-    Args:
-        entry_weights: real tensor W (I_1, …, I_N) of weights; booleans count as 0 and 1.
-        factors: factor matrices (I_m, R), one a mode; the one of mode n counts only by its shape.
-        mode: n, counted from 0; negative modes count from the end.
-        precision: of the matrix product with the tensor, as in `jax.lax.dot_general`.
-
-    Returns:
-        Array (I_n, R, R), of the operands' (promoted) dtype; integers and booleans become the
-        default float.
-
-    Raises:
-        ValueError: weights that are complex or of order 0, factors that are no sequence of matrices
-            with equal column counts and one row for each index of their mode, or a mode out of
-            range or no int.
-
-    Example:
-        >>> import jax.numpy as jnp, jkr
-        >>> factors = [jnp.ones((n, 1)) for n in (2, 3, 4)]
-        >>> jkr.weighted_gram(jnp.ones((2, 3, 4)), factors, 0).ravel()
-        Array([12., 12.], dtype=float32)
-
-    Derivative: that of `mttkrp` (R2).
-
-    Source: laws I30, J2, J3, J3ᴴ; Currie, Durban & Eilers, JRSS B 68 (2006) 259–280,
-    doi:10.1111/j.1467-9868.2006.00543.x.
-    """
-    w = _check.tensor("weighted_gram", entry_weights)
-    arrays, rank = _check.factors("weighted_gram", factors, w.shape)
-    n = _check.mode("weighted_gram", mode, w.ndim)
-    w = _check.inexact("weighted_gram", _check.real("weighted_gram", "entry_weights", w))
-    w, arrays = with_weights(w, [_check.inexact("weighted_gram", a) for a in arrays])
-    w = w.astype(arrays[0].dtype)
-    upper = mttkrp(w, [pair_columns(a) for a in arrays], n, precision=precision)
-    return square(upper, rank)

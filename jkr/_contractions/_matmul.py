@@ -18,6 +18,7 @@ from jkr import _check
 from jkr._contractions._mttkrp import mttkrp
 from jkr._contractions._reconstruct import reconstruct
 from jkr._linalg._dtypes import Precision, promoted
+from jkr._linalg._mesh import is_sharded
 
 
 def khatri_rao_matmul(
@@ -138,5 +139,5 @@ def _transposed(
     """(∗arrays)ᵀ y as the MTTKRP of the mode that y's columns are."""
     k = prod(columns)
     unread = jnp.zeros((k, rank), y.dtype)
-    out = mttkrp(y.reshape(*rows, k), [*arrays, unread], len(rows), precision=precision)
+    out = mttkrp(y.reshape(*rows, k), (*arrays, unread), len(rows), precision, is_sharded(y))
     return out.T.reshape(rank, *columns)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._split import best_split, lone_cpu
+from jkr._contractions._split import are_numbers, best_split, on_cpu
 from jkr._linalg._dtypes import Precision, accumulator
 from jkr._linalg._tangents import is_zero
 
@@ -41,15 +41,17 @@ def left(x: Array, factors: Sequence[Array], s: int, precision: Precision) -> Ar
     return _dot(x, k, contracted, precision)
 
 
-def right(x: Array, factors: Sequence[Array], s: int, precision: Precision) -> Array:
+def right(
+    x: Array, factors: Sequence[Array], s: int, precision: Precision, *, sharded: bool = False
+) -> Array:
     """K_leftᵀ · X: (R, I_{s+1}, …, I_N)."""
-    return _right_product(component_first(factors[:s]).astype(x.dtype), x, precision)
+    return _right_product(component_first(factors[:s]).astype(x.dtype), x, precision, sharded)
 
 
-def plain_right_product(k: Array, x: Array, precision: Precision) -> Array:
+def plain_right_product(k: Array, x: Array, precision: Precision, sharded: bool) -> Array:
     """The product of `right`, without its rule."""
     s = k.ndim - 1
-    if k.shape[0] * x.size <= _TINY and lone_cpu():
+    if are_numbers(x.shape) and k.shape[0] * x.size <= _TINY and on_cpu() and not sharded:
         rows = prod(x.shape[:s])
         wide = x.astype(accumulator(x.dtype)).reshape(1, rows, -1)
         y = jnp.sum(k.astype(wide.dtype).reshape(k.shape[0], rows, 1) * wide, axis=1)
@@ -57,11 +59,11 @@ def plain_right_product(k: Array, x: Array, precision: Precision) -> Array:
     return _dot(k, x, (tuple(range(1, s + 1)), tuple(range(s))), precision)
 
 
-_right_product = jax.custom_jvp(plain_right_product, nondiff_argnums=(2,))
+_right_product = jax.custom_jvp(plain_right_product, nondiff_argnums=(2, 3))
 
 
 @partial(_right_product.defjvp, symbolic_zeros=True)
-def _right_product_jvp(precision, primals, tangents):
+def _right_product_jvp(precision, sharded, primals, tangents):
     """The same product with either operand's tangent, on X as an L×M matrix (R2).
 
     Ẏ = k̇ X + k Ẋ; transposed, k̄ = Ȳ Xᵀ and X̄ = kᵀ Ȳ; saved are k and X. The first multiplies a
@@ -79,7 +81,7 @@ def _right_product_jvp(precision, primals, tangents):
         )
         return y.reshape(k.shape[0], *x.shape[s:])
 
-    y = _right_product(k, x, precision)
+    y = _right_product(k, x, precision, sharded)
     terms = [] if is_zero(dk) else [product(dk, x)]
     terms += [] if is_zero(dx) else [product(k, dx)]
     return y, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(y)

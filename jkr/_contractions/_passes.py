@@ -32,9 +32,12 @@ class Group(NamedTuple):
     finish: Callable[..., Array]
 
 
-def groups(shape: Sequence[int]) -> tuple[Group, Group]:
-    """The two groups of modes of a tensor of this shape, of order 2 or more."""
-    order, middle = len(shape), long_middle(shape)
+def groups(shape: Sequence[int], *, sharded: bool = False) -> tuple[Group, Group]:
+    """The two groups of modes of a tensor of this shape, of order 2 or more.
+
+    A tensor that is sharded is contracted as a whole: a loop over its slices would gather them.
+    """
+    order, middle = len(shape), None if sharded else long_middle(shape)
     if middle is not None:
         others = tuple(n for n in range(order) if n != middle)
         return (
@@ -50,7 +53,7 @@ def groups(shape: Sequence[int]) -> tuple[Group, Group]:
         Group(tuple(range(s)), partial(_partial.left, s=s), partial(_partial.finish_left, s=s)),
         Group(
             tuple(range(s, order)),
-            partial(_partial.right, s=s),
+            partial(_partial.right, s=s, sharded=sharded),
             partial(_partial.finish_right, s=s),
         ),
     )
@@ -60,19 +63,28 @@ def _already(passed: Array, factors: Sequence[Array], mode: int) -> Array:
     return passed
 
 
-def one_mode(x: Array, factors: Sequence[Array], mode: int, precision: Precision) -> Array:
+def one_mode(
+    x: Array,
+    factors: Sequence[Array],
+    mode: int,
+    precision: Precision = None,
+    *,
+    sharded: bool = False,
+) -> Array:
     """X₍ₙ₎(∗_{m≠n} A_m), (I_n, R)."""
     y, wider, added = at_least_order_2(x, factors)
-    group = next(g for g in groups(y.shape) if mode + added in g.modes)
+    group = next(g for g in groups(y.shape, sharded=sharded) if mode + added in g.modes)
     passed = group.contract(y, wider, precision=precision)
     return group.finish(passed, wider, mode=mode + added).astype(x.dtype)
 
 
-def all_modes(x: Array, factors: Sequence[Array], precision: Precision) -> tuple[Array, ...]:
+def all_modes(
+    x: Array, factors: Sequence[Array], precision: Precision = None, *, sharded: bool = False
+) -> tuple[Array, ...]:
     """Every mode's X₍ₙ₎(∗_{m≠n} A_m), from two passes over X."""
     y, wider, added = at_least_order_2(x, factors)
     ys = {}
-    for group in groups(y.shape):
+    for group in groups(y.shape, sharded=sharded):
         passed = group.contract(y, wider, precision=precision)
         ys |= {n: group.finish(passed, wider, mode=n) for n in group.modes}
     return tuple(ys[n].astype(x.dtype) for n in range(added, y.ndim))

@@ -8,7 +8,7 @@ K_after (S, R), has the two contractions
 
 each a loop over the slices X_p (I_n × S), contiguous in memory. Neither forms an array of I_n·P or
 I_n·S entries a component, nor transposes X, as any two-group split would (`_partial`). The loop
-would gather a sharded tensor; `_split.long_middle` chooses it only where there is one device.
+would gather a sharded tensor, which never comes here (`_passes.groups`).
 """
 
 from collections.abc import Sequence

@@ -43,21 +43,28 @@ def split_cost(shape: Sequence[int], s: int) -> int:
 
 
 def best_split(shape: Sequence[int]) -> int:
-    """The number of modes in the left group, the same for all modes of one tensor."""
+    """The number of modes in the left group, the same for all modes of one tensor.
+
+    Symbolic dimensions (`jax.export`) cannot be compared: half of the modes, then.
+    """
+    if not are_numbers(shape):
+        return (len(shape) + 1) // 2
     return min(range(1, len(shape)), key=lambda s: split_cost(shape, s))
 
 
-def lone_cpu() -> bool:
-    """Whether tensors cannot be sharded, and matrix products do not transpose as they go."""
-    return jax.device_count() == 1 and jax.default_backend() == "cpu"
+def are_numbers(shape: Sequence[int]) -> bool:
+    """Whether all dimensions are known, none of them symbolic."""
+    return all(isinstance(dim, int) for dim in shape)
+
+
+def on_cpu() -> bool:
+    """Whether matrix products transpose their operands by copying them first."""
+    return jax.default_backend() == "cpu"
 
 
 def long_middle(shape: Sequence[int]) -> int | None:
-    """The mode about which to contract slice by slice, if that costs less than the best split.
-
-    Only on a lone CPU: slices of a tensor that is sharded would be gathered.
-    """
-    if len(shape) < 3 or not lone_cpu():
+    """The mode about which to contract slice by slice, if that costs less than the best split."""
+    if len(shape) < 3 or not are_numbers(shape) or not on_cpu():
         return None
     mode = max(range(1, len(shape) - 1), key=lambda n: shape[n])
     sliced = _slices_cost(shape, mode)

@@ -53,3 +53,14 @@ def square(upper: Array, rank: int) -> Array:
     matrices = upper[..., place]
     below = np.tril(np.ones((rank, rank), bool), -1).reshape((1,) * (upper.ndim - 1) + (rank, rank))
     return jnp.where(below, matrices.conj(), matrices) if jnp.iscomplexobj(upper) else matrices
+
+
+def framed(G: Array, D: Array) -> Array:
+    """D̄ G D with D diagonal, (R,), for one G (R, R), or for one a row, (I, R, R)."""
+    frame = D.conj()[:, None] * D[None, :]
+    return G * frame.reshape((1,) * (G.ndim - 2) + frame.shape)
+
+
+def row_products(B: Array, G: Array) -> Array:
+    """B Gᵀ for one G (R, R), or row by row for one a row of B, (I, R, R)."""
+    return matmul(B, G.T) if G.ndim == 2 else jnp.sum(G * B[:, None, :], axis=-1)

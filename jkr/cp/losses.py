@@ -35,7 +35,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr import _check
-from jkr._contractions._elementwise import squared_distance
 
 __all__ = [
     "Loss",
@@ -110,6 +109,30 @@ class Loss:
     def __repr__(self) -> str:
         """<Loss poisson>."""
         return f"<Loss {self.name}>"
+
+
+def squared_distance(model: Array, data: Array) -> Array:
+    """|M − T|², entry by entry."""
+    residual = model - data
+    return (residual * residual.conj()).real
+
+
+def with_derivative(
+    f: Callable[[Array, Array], Array], model: Array, data: Array
+) -> tuple[Array, Array]:
+    """f(M, T) and D = ∂f/∂M, with df = Re conj(dM) D, entry by entry."""
+    values, pull = jax.vjp(lambda m: f(m, data), model)
+    return values, pull(jnp.ones_like(values))[0].conj()
+
+
+def curvature(f: Callable[[Array, Array], Array], model: Array, data: Array) -> Array:
+    """∂²f/∂M², entry by entry; where M is complex the mean over both of its directions."""
+    slope = lambda m: with_derivative(f, m, data)[1]  # noqa: E731
+    ones = jnp.ones_like(model)
+    second = jax.jvp(slope, (model,), (ones,))[1].real
+    if jnp.iscomplexobj(model):
+        second = (second + jax.jvp(slope, (model,), (1j * ones,))[1].imag) / 2
+    return second
 
 
 def _gaussian(m: Array, x: Array) -> Array:

@@ -14,12 +14,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._linalg._dtypes import accumulator
-from jkr.cp._als import als
-from jkr.cp._arguments import checked_arguments, checked_l2, refuse_bad_data
-from jkr.cp._diagnostics import core_consistency
-from jkr.cp._metrics import factor_match_score
-from jkr.cp._model import CPTensor
+from jkr.cp._fit._als import ALS
+from jkr.cp._fit._solver import refuse_bad_data
+from jkr.cp._model._compare import factor_match_score
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._study._diagnostics import core_consistency
+from jkr.tensors._as_tensor import as_tensor
+from jkr.tensors._tensor import Tensor
 
 _CONSISTENT = 50.0  # out of 100: Bro & Kiers call less an invalid model
 _STABLE = 0.9  # Lorenzo-Seva & ten Berge call 0.85 to 0.94 fair, more the same
@@ -98,7 +99,7 @@ class RankScan(NamedTuple):
 
 
 def rank_scan(
-    tensor: ArrayLike,
+    tensor: ArrayLike | Tensor,
     ranks: Sequence[int],
     *,
     key: Array,
@@ -146,37 +147,28 @@ def rank_scan(
     doi:10.1016/j.neuron.2018.05.015.
     """
     name = "cp.rank_scan"
-    x, w, options = checked_arguments(name, tensor, entry_weights, nonnegative, (), None)
+    made = as_tensor(name, tensor, entry_weights)
     counts = _check.ranks(name, ranks)
     restarts = _check.at_least(name, "restarts", restarts, 2)
     key = _check.key(name, key)
-    l2 = checked_l2(name, l2, jnp.finfo(accumulator(x.dtype)).dtype)
-    static = restarts, max_iters, options.nonnegative
+    solver = ALS(nonnegative=nonnegative, l2=l2, tol=tol, max_iters=max_iters)
     found = [
-        _scanned(x, w, jax.random.fold_in(key, rank), l2, tol, rank, *static) for rank in counts
+        _scanned(made, jax.random.fold_in(key, rank), solver, rank, restarts) for rank in counts
     ]
     refuse_bad_data(name, jnp.stack([status for *_, status in found]))
-    return RankScan(
-        jnp.asarray(counts), *(jnp.stack(column) for column in zip(*found, strict=True))
-    )
+    columns = zip(*found, strict=True)
+    return RankScan(jnp.asarray(counts), *(jnp.stack(column) for column in columns))
 
 
-@partial(jax.jit, static_argnums=(5, 6, 7, 8))
-def _scanned(x, w, key, l2, tol, rank, restarts, max_iters, nonnegative) -> tuple[Array, ...]:
+@partial(jax.jit, static_argnums=(3, 4))
+def _scanned(
+    tensor: Tensor, key: Array, solver: ALS, rank: int, restarts: int
+) -> tuple[Array, ...]:
     """Fits, core consistencies, stability and statuses of one rank."""
 
     def fitted(key: Array) -> tuple[CPTensor, Array, Array, Array]:
-        result = als(
-            x,
-            rank,
-            key=key,
-            entry_weights=w,
-            nonnegative=nonnegative,
-            l2=l2,
-            tol=tol,
-            max_iters=max_iters,
-        )
-        core = core_consistency(x, result.cp, entry_weights=w)
+        result = solver.fit("cp.rank_scan", tensor, rank, key, "random")
+        core = core_consistency(result.cp, tensor)
         return result.cp, result.fit, core, result.status
 
     cp, fit, core, status = jax.vmap(fitted)(jax.random.split(key, restarts))

@@ -11,11 +11,13 @@ from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._psd import psd_solve
 from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
-from jkr.cp._model import CPTensor, checked, dense, phase
+from jkr.cp._model._cptensor import CPTensor, checked, dense, phase
+from jkr.tensors._as_tensor import as_tensor
+from jkr.tensors._tensor import Tensor
 
 
 def core_consistency(
-    tensor: ArrayLike, cp: CPTensor, *, entry_weights: ArrayLike | None = None
+    cp: CPTensor, tensor: ArrayLike | Tensor, *, entry_weights: ArrayLike | None = None
 ) -> Array:
     """Core consistency (CORCONDIA) of a CP model, 100·(1 − Σ|G − I|²/R): at most 100.
 
@@ -26,8 +28,8 @@ def core_consistency(
     Kronecker product is never formed.
 
     Args:
-        tensor: T (I_1, …, I_N), N ≥ 2.
-        cp: a model of it, a CPTensor (I_1, …, I_N) of rank R.
+        cp: a model, a CPTensor (I_1, …, I_N) of rank R.
+        tensor: T (I_1, …, I_N), N ≥ 2, that it is a model of.
         entry_weights: (I_1, …, I_N), zero where an entry is unobserved; there the model stands for
             it. Other weights do not count.
 
@@ -42,7 +44,7 @@ def core_consistency(
     Example:
         >>> import jax, jkr
         >>> truth = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
-        >>> round(float(jkr.cp.core_consistency(truth.full(), truth)), 2)
+        >>> round(float(jkr.cp.core_consistency(truth, truth.full())), 2)
         100.0
 
     Derivative: plain autodiff is already best, of solves that have their rule (R3).
@@ -52,32 +54,31 @@ def core_consistency(
     """
     name = "cp.core_consistency"
     weights, factors = checked(name, cp)
-    x = _check.data(name, tensor)
-    _check.same_shape(name, tuple(a.shape[0] for a in factors), x.shape)
-    w = None
-    if entry_weights is not None:
-        w = _check.entry_weights(name, entry_weights, x.shape)
-    return _core_consistency(CPTensor(weights, factors), x, w)
+    made = as_tensor(name, tensor, entry_weights)
+    _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
+    return _core_consistency(CPTensor(weights, factors), made)
 
 
 @jax.jit
-def _core_consistency(model: CPTensor, x: Array, w: Array | None) -> Array:
-    weights, x, *factors = promoted(model.weights, x, *model.factors)
-    dtype, wide = x.real.dtype, accumulator(x.dtype)
-    weights, x, *factors = (a.astype(wide) for a in (weights, x, *factors))
-    if w is not None:
-        x = jnp.where(w.astype(x.real.dtype) == 0, dense(CPTensor(weights, tuple(factors))), x)
-    weights, factors = CPTensor(weights, tuple(factors)).normalize()
-    size = jnp.abs(weights)
-    share = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** (1 / x.ndim), 0).astype(wide)
-    core, turn = x, phase(weights)
-    for n, unit in enumerate(factors):
-        a = unit * (share * turn if n == 0 else share)[None, :]
-        core = jnp.tensordot(core, a.conj(), ((0,), (0,)), precision="highest")
-        flat = core.reshape(-1, a.shape[1])
-        core = psd_solve(gram(a, a), flat.T).T.reshape(core.shape)
+def _core_consistency(model: CPTensor, tensor: Tensor) -> Array:
+    like, *leaves = promoted(jnp.zeros((), tensor.dtype), model.weights, *model.factors)
+    dtype, wide = like.real.dtype, accumulator(like.dtype)
+    weights, *factors = (a.astype(wide) for a in leaves)
+    model = CPTensor(weights, tuple(factors))
+    tensor = tensor.astype(wide).filled(lambda: dense(model))
+    weights, units = model.normalize()
+    size, order = jnp.abs(weights), len(units)
+    share = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** (1 / order), 0).astype(wide)
+    shares = (share * phase(weights), *(share,) * (order - 1))
+    evens = [unit * s[None, :] for unit, s in zip(units, shares, strict=True)]
+    core = tensor.project(evens)
+    # One mode at a time in front, so that after all of them the modes are in order again.
+    for a in evens:
+        columns = jnp.moveaxis(core, 0, -1).reshape(-1, core.shape[0])
+        columns = psd_solve(gram(a, a), columns.T).T
+        core = columns.reshape(*core.shape[1:], core.shape[0])
     rank = weights.shape[0]
-    diagonal = core[(jnp.arange(rank),) * len(factors)]
+    diagonal = core[(jnp.arange(rank),) * order]
     total = jnp.sum((core * core.conj()).real) - 2 * jnp.sum(diagonal.real) + rank
     return (100 * (1 - total / rank)).astype(dtype)
 

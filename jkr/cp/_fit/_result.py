@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
 
-from jkr.cp._model import CPTensor
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._objective import Objective
 
 # In order of severity, so that the largest status of a batch is its worst.
 CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
@@ -79,8 +80,8 @@ class CPResult(NamedTuple):
             zero. `message` says it in words.
         stationarity: how far the fit is from a stationary point: the gradient with respect to a
             free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that multiplies
-            it, the largest of all modes, a real scalar (of `gcp`, over ‖W∘f'‖ + ‖W∘f''∘M‖, f the
-            loss); of a nonnegative factor the gradient's projection, of float16 and bfloat16 data
+            it, the largest of all modes, a real scalar (for other losses f than least squares, over
+            ‖W½∘f'‖ and ‖W½∘f''∘M‖); of a nonnegative factor the gradient's projection, of float16 and bfloat16 data
             before rounding; inf where it is not finite. Derivatives through the fit are in error by
             about this times the condition of the problem.
         history: fit after each sweep of `als`, or objective after each step of `gcp`,
@@ -88,6 +89,7 @@ class CPResult(NamedTuple):
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not
             resolved.
+        objective: what was minimised, without the tensor: loss, constraints, l2, penalty, precision.
 
     Example:
         >>> import jax, jkr
@@ -109,10 +111,11 @@ class CPResult(NamedTuple):
     status: Array
     stationarity: Array
     history: Array
+    objective: Objective | None = None
 
     def __repr__(self) -> str:
         """In a line, where values are known and of one fit."""
-        leaves = jax.tree.leaves(tuple(self))
+        leaves = jax.tree.leaves(self[:-1])
         known = all(isinstance(a, jax.Array) and not isinstance(a, Tracer) for a in leaves)
         if not known or self.status.ndim:
             return f"CPResult({self.cp}, fit={self.fit}, status={self.status}, …)"

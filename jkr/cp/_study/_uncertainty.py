@@ -20,12 +20,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._elementwise import entry_sum, squared_distance
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._small import gram, matmul, product_of_others
-from jkr.cp._data import measured, seen_rows, unit_weights
-from jkr.cp._model import CPTensor, checked
-from jkr.cp._result import CPResult
+from jkr.cp._fit._result import CPResult
+from jkr.cp._model._cptensor import CPTensor, checked
+from jkr.cp.losses import squared_distance
+from jkr.tensors._as_tensor import as_tensor
+from jkr.tensors._dense import Dense
+from jkr.tensors._tensor import Tensor
 
 Factors = Sequence[Array]
 
@@ -104,7 +106,10 @@ def _condition(model: CPTensor) -> Condition:
 
 
 def standard_errors(
-    result: CPTensor | CPResult, tensor: ArrayLike, *, entry_weights: ArrayLike | None = None
+    result: CPTensor | CPResult,
+    tensor: ArrayLike | Tensor,
+    *,
+    entry_weights: ArrayLike | None = None,
 ) -> CPTensor:
     """Standard errors of unit columns and weights, for Gaussian noise of equal variance.
 
@@ -145,37 +150,39 @@ def standard_errors(
     """
     name = "cp.standard_errors"
     model = _model(name, result)
-    x = _check.data(name, tensor)
-    _check.same_shape(name, model.shape, x.shape)
-    w = None
-    if entry_weights is not None:
-        w = _check.entry_weights(name, entry_weights, x.shape)
-    return _standard_errors(model, x, w)
+    made = as_tensor(name, tensor, entry_weights)
+    _check.same_shape(name, model.shape, made.shape)
+    _check.weights_that_are_arrays(name, made.uniform or isinstance(made, Dense))
+    return _standard_errors(model, made)
 
 
 @jax.jit
-def _standard_errors(model: CPTensor, x: Array, w: Array | None) -> CPTensor:
+def _standard_errors(model: CPTensor, tensor: Tensor) -> CPTensor:
     weights, units = _unit_model(model)
-    weights, x, *units = promoted(weights, x.astype(accumulator(x.dtype)), *units)
-    w = None if w is None else w.astype(x.real.dtype)
-    scale, *_ = measured(x, w)
-    w = None if w is None else unit_weights(w)
-    if w is None:
-        small, bases = _compressed(units)
-    else:  # nothing is block diagonal
-        small, bases = units, [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
-    unit = scale.astype(x.dtype)
+    like = jnp.zeros((), accumulator(tensor.dtype))
+    weights, like, *units = promoted(weights, like, *units)
+    tensor = tensor.astype(like.dtype)
+    scale = tensor.scale()
+    unit = scale.unit.astype(like.dtype)
     weights = weights / unit
-    distance = lambda m, x: squared_distance(m, x / unit)  # noqa: E731
-    squared = entry_sum(distance, weights, units, x, w, precision="highest")
-    seen = [jnp.ones(n, bool) for n in x.shape] if w is None else seen_rows(w)
+
+    def distance(m: Array, t: Array) -> tuple[Array, None]:
+        return squared_distance(m, t / unit), None
+
+    squared = tensor.entrywise(distance, (weights, units), precision="highest")[0] / scale.weight
+    seen = tensor.rows()
     parameters = weights.shape[0] * (1 + sum(jnp.sum(rows) - 1 for rows in seen))
-    spare = (jnp.asarray(x.size) if w is None else jnp.sum(w != 0)) - parameters
+    spare = tensor.observations() - parameters
     noise = jnp.sqrt(squared / jnp.maximum(spare, 1).astype(squared.dtype))
+    # Without weights all is block diagonal outside the span of the columns.
+    small, bases, w = *_compressed(units), None
+    if not tensor.uniform:
+        w = tensor.entry_weights / scale.weight
+        small, bases = units, [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
     of_weights, of_columns = _variances(small, bases, w)
     if w is None:
         grams = [gram(a, a) for a in units]
-        outside = [_inverse_diagonal(product_of_others(grams, n)) for n in range(x.ndim)]
+        outside = [_inverse_diagonal(product_of_others(grams, n)) for n in range(tensor.ndim)]
         of_columns = [
             c + d[None, :] * jnp.maximum(1 - jnp.sum(jnp.abs(q) ** 2, axis=1), 0)[:, None]
             for c, d, q in zip(of_columns, outside, bases, strict=True)
@@ -191,7 +198,7 @@ def _standard_errors(model: CPTensor, x: Array, w: Array | None) -> CPTensor:
         for c, rows in zip(of_columns, seen, strict=True)
     )
     return CPTensor(
-        jnp.where(spare > 0, scale * noise * jnp.sqrt(of_weights), jnp.inf), tuple(columns)
+        jnp.where(spare > 0, scale.unit * noise * jnp.sqrt(of_weights), jnp.inf), tuple(columns)
     )
 
 

@@ -16,25 +16,25 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._elementwise import (
-    Entrywise,
-    entry_derivative,
-    entry_gradient,
-    entry_sum,
-    readable,
-)
-from jkr._contractions._mttkrp import mttkrp, mttkrps
 from jkr._linalg._dtypes import Precision, accumulator, promoted
+from jkr._linalg._mesh import is_sharded
 from jkr._linalg._small import gram, matmul, product_of_others
-from jkr._linalg._tangents import is_zero
+from jkr._linalg._tangents import is_zero, pushed
 from jkr._products._hadamard import hadamard
 from jkr.cp import losses
-from jkr.cp._model import CPTensor, checked, dense, wide_inner
+from jkr.cp._model._cptensor import CPTensor, checked, wide_inner
+from jkr.cp.losses import with_derivative
+from jkr.tensors._as_tensor import as_tensor, is_tensor
+from jkr.tensors._dense import Dense
+from jkr.tensors._mttkrp import tensor_mttkrps
+from jkr.tensors._tensor import Tensor
+
+Elementwise = Callable[[Array, Array], Array]
 
 
 def loss(
     cp: CPTensor,
-    tensor: ArrayLike,
+    tensor: ArrayLike | Tensor,
     *,
     loss: losses.Loss | Callable[[Array, Array], Array] = losses.gaussian,
     entry_weights: ArrayLike | None = None,
@@ -51,7 +51,7 @@ def loss(
 
     Args:
         cp: the model, a CPTensor (I_1, …, I_N) of any rank.
-        tensor: T (I_1, …, I_N).
+        tensor: T (I_1, …, I_N), an array, a CPTensor, or any of `jkr.tensors`.
         loss: one of `cp.losses`, or any elementwise f(model, data) with real values. It is
             evaluated as it stands, whatever the sign of the model and the range of the data.
         entry_weights: nonnegative weights W (I_1, …, I_N), booleans included; what lies under a
@@ -88,108 +88,138 @@ def loss(
     doi:10.1002/cem.1335 (CP-OPT; with entry weights CP-WOPT, doi:10.1016/j.chemolab.2010.08.004);
     Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626 (any loss).
     """
-    weights, factors = checked("cp.loss", cp)
-    x = _check.inexact("cp.loss", tensor, "a tensor of numbers")
-    _check.same_shape("cp.loss", tuple(a.shape[0] for a in factors), x.shape)
-    weights, x, *factors = promoted(weights, x, *factors)
-    dtype, wide = x.real.dtype, accumulator(x.dtype)
-    model = CPTensor(weights.astype(wide), tuple(a.astype(wide) for a in factors))
-    x, known = x.astype(wide), losses.checked_loss("cp.loss", loss, x.astype(wide))
-    w = None
-    if entry_weights is not None:
-        w = _check.entry_weights("cp.loss", entry_weights, x.shape).astype(x.real.dtype)
-    if x.size == 0:
-        return jnp.zeros((), dtype)
-    if known == losses.gaussian:
-        return half_squares(model, x, w, precision).astype(dtype)
-    return entry_loss(known, model, x, w, precision).astype(dtype)
+    name = "cp.loss"
+    weights, factors = checked(name, cp)
+    if is_tensor(tensor):
+        made = as_tensor(name, tensor, entry_weights)
+    else:
+        x = _check.inexact(name, tensor, "a tensor of numbers")
+        w = entry_weights
+        w = None if w is None else _check.entry_weights(name, w, x.shape)
+        made = Dense(x, w, sharded=is_sharded(x))
+    _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
+    weights, like, *factors = promoted(weights, jnp.zeros((), made.dtype), *factors)
+    known = losses.checked_loss(name, loss, like.astype(accumulator(like.dtype)))
+    if 0 in made.shape:
+        return jnp.zeros((), like.real.dtype)
+    return _loss(CPTensor(weights, tuple(factors)), made, known, precision)
 
 
-def half_squares(cp: CPTensor, x: Array, w: Array | None, precision: Precision) -> Array:
-    """The least-squares `loss` of checked arguments."""
-    if w is None:
-        return _gaussian(cp, x, precision)
-    return entry_loss(losses.gaussian, cp, x, w, precision)
+@partial(jax.jit, static_argnums=(2, 3))
+def _loss(cp: CPTensor, tensor: Tensor, f: losses.Loss, precision: Precision) -> Array:
+    """The loss of checked arguments, one program."""
+    dtype, wide = cp.weights.real.dtype, accumulator(cp.weights.dtype)
+    cp, tensor = jax.tree.map(lambda a: a.astype(wide), cp), tensor.astype(wide)
+    if tensor.ndim == 1:  # as a matrix of one row
+        ones = jnp.ones((1, cp.rank), wide)
+        tensor = jax.tree.map(lambda a: a[None, :], tensor)
+        cp = CPTensor(cp.weights, (ones, *cp.factors))
+    if f == losses.gaussian and tensor.uniform:
+        return half_squares(cp, tensor, precision).astype(dtype)
+    return entry_loss(f.function, precision, cp, tensor, None).astype(dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _gaussian(cp: CPTensor, x: Array, precision: Precision) -> Array:
+def half_squares(cp: CPTensor, tensor: Tensor, precision: Precision) -> Array:
+    """½‖T − M‖² of a tensor without weights, from Grams (R4)."""
     # The value alone needs one MTTKRP.
-    y = mttkrp(x, _conj(cp.factors), 0, precision=precision)
-    return _value(x, _inner(cp, y, 0), wide_inner(cp, cp))
+    inner = _inner(cp, tensor, precision)
+    return _value(tensor.squared_norm(), inner, wide_inner(cp, cp))
 
 
-@partial(_gaussian.defjvp, symbolic_zeros=True)
-def _gaussian_jvp(precision, primals, tangents):
+@partial(half_squares.defjvp, symbolic_zeros=True)
+def _half_squares_jvp(precision, primals, tangents):
     # With D = M − T, dloss = Re Σ conj(dM)∘D − Re Σ conj(dT)∘D.
-    cp, x = primals
-    dcp, dx = tangents
+    cp, tensor = primals
+    dcp, dtensor = tangents
     value, tangent = _value_and_tangent(
         dcp,
-        lambda: _gaussian(cp, x, precision),
-        lambda: _gaussian_gradient(cp, x, precision),
+        lambda: half_squares(cp, tensor, precision),
+        lambda: _half_squares_gradient(cp, tensor, precision),
     )
-    if not is_zero(dx):
-        y = mttkrp(dx, _conj(cp.factors), 0, precision=precision)
-        tangent = tangent + _real_inner(dx, x) - _inner(cp, y, 0)
+    of_tensor = pushed(
+        lambda tensor: tensor.squared_norm() / 2 - _inner(cp, tensor, precision),
+        (tensor,),
+        (dtensor,),
+    )
+    tangent = tangent if of_tensor is None else tangent + of_tensor
     return value, tangent.astype(value.dtype)
 
 
-def _gaussian_gradient(cp: CPTensor, x: Array, precision: Precision) -> tuple[Array, CPTensor]:
+def _half_squares_gradient(
+    cp: CPTensor, tensor: Tensor, precision: Precision
+) -> tuple[Array, CPTensor]:
     """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ)."""
     weights, factors = cp
-    ys = mttkrps(x, _conj(factors), precision=precision)
     grams = [gram(a, a) for a in factors]
-    every = hadamard(*grams)
-    model_sum = matmul(every, weights)
-    matrices = []
-    for n, (a, y) in enumerate(zip(factors, ys, strict=True)):
-        fitted = matmul(a * weights[None, :], product_of_others(grams, n).T)
-        matrices.append((fitted - y) * weights.conj()[None, :])
-    data_sum = jnp.sum(factors[0].conj() * ys[0], axis=0)
-    value = _value(x, _inner(cp, ys[0], 0), jnp.sum(weights.conj() * model_sum))
-    return value, CPTensor(model_sum - data_sum, tuple(matrices))
+    ys = tensor_mttkrps(tensor, _conj(factors), precision)
+    matrices = residual_mttkrps(weights, factors, grams, ys)
+    of_model = matmul(hadamard(*grams), weights)
+    of_data = jnp.sum(factors[0].conj() * ys[0], axis=0)
+    inner = jnp.sum((weights.conj() * of_data).real)
+    value = _value(tensor.squared_norm(), inner, jnp.sum(weights.conj() * of_model))
+    gradient = CPTensor(of_model - of_data, tuple(d * weights.conj()[None, :] for d in matrices))
+    return value, gradient
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 4))
+def residual_mttkrps(
+    weights: Array, factors: Sequence[Array], grams: Sequence[Array], ys: Sequence[Array]
+) -> tuple[Array, ...]:
+    """(M − T)₍ₙ₎K̄ₙ = Aₙ diag(λ) Γₙᵀ − Yₙ of every mode, from the MTTKRPs Yₙ = T₍ₙ₎K̄ₙ.
+
+    Γₙ is the Hadamard product of the Grams of the other factors.
+    """
+    return tuple(
+        matmul(a * weights[None, :], product_of_others(grams, n).T) - y
+        for n, (a, y) in enumerate(zip(factors, ys, strict=True))
+    )
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def entry_loss(
-    f: Entrywise, cp: CPTensor, x: Array, w: Array | None, precision: Precision
+    f: Elementwise, precision: Precision, cp: CPTensor, tensor: Tensor, unit: Array | None
 ) -> Array:
-    """Σ W∘f(M, T) of checked arguments, entry by entry (R5)."""
-    return entry_sum(f, cp.weights, cp.factors, x, w, precision=precision)
+    """Σ W∘f(M, T/u), entry by entry (R5)."""
+    f = of_scaled(f, unit)
+    return tensor.entrywise(lambda m, t: (f(m, t), None), cp, precision=precision)[0]
 
 
 @partial(entry_loss.defjvp, symbolic_zeros=True)
 def _entry_loss_jvp(f, precision, primals, tangents):
-    cp, x, w = primals
-    dcp, dx, dw = tangents
+    cp, tensor, unit = primals
+    dcp, dtensor, _ = tangents
     value, tangent = _value_and_tangent(
         dcp,
-        lambda: entry_loss(f, cp, x, w, precision),
-        lambda: _entry_gradient(f, cp, x, w, precision),
+        lambda: entry_loss(f, precision, cp, tensor, unit),
+        lambda: _entry_gradient(f, precision, cp, tensor, unit),
     )
-    still_x, still_w = is_zero(dx), w is None or is_zero(dw)
-    if not (still_x and still_w):
-        # With respect to the data the derivative is of the data's size: no block would help.
-        model, data = dense(cp, precision), readable(x, w)
-        values, of_data = entry_derivative(lambda x, model: f(model, x), data, model)
-        seen = jnp.ones((), bool) if w is None else w != 0
-        if not still_x:
-            weighed = of_data if w is None else w.astype(x.dtype) * of_data
-            tangent += _real_inner(jnp.where(seen, dx, 0), jnp.where(seen, weighed, 0))
-        if not still_w:
-            tangent += jnp.sum(dw * jnp.where(seen, values, 0))
+    f = of_scaled(f, unit)
+    # With respect to the data it is that of the same pass, a block of it at a time.
+    of_tensor = pushed(
+        lambda tensor: tensor.entrywise(lambda m, t: (f(m, t), None), cp, precision=precision)[0],
+        (tensor,),
+        (dtensor,),
+    )
+    tangent = tangent if of_tensor is None else tangent + of_tensor
     return value, tangent.astype(value.dtype)
 
 
 def _entry_gradient(
-    f: Entrywise, cp: CPTensor, x: Array, w: Array | None, precision: Precision
+    f: Elementwise, precision: Precision, cp: CPTensor, tensor: Tensor, unit: Array | None
 ) -> tuple[Array, CPTensor]:
     """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ), from the MTTKRPs of D."""
     weights, factors = cp
-    value, ys = entry_gradient(f, weights, factors, x, w, precision=precision)
+    both = partial(with_derivative, of_scaled(f, unit))
+    value, ys = tensor.entrywise(both, cp, _conj(factors), precision=precision)
     matrices = tuple(y * weights.conj()[None, :] for y in ys)
     return value, CPTensor(jnp.sum(factors[0].conj() * ys[0], axis=0), matrices)
+
+
+def of_scaled(f: Elementwise, unit: Array | None) -> Elementwise:
+    """(m, t) to f(m, t/u); u is a constant for derivatives."""
+    if unit is None:
+        return f
+    return lambda m, t: f(m, t / lax.stop_gradient(unit).astype(t.dtype))
 
 
 def _value_and_tangent(
@@ -205,15 +235,16 @@ def _value_and_tangent(
     return value, _real_inner(dcp, gradient)
 
 
-def _value(x: Array, inner: Array, squared: Array) -> Array:
+def _value(squared_data: Array, inner: Array, squared_model: Array) -> Array:
     """½(‖T‖² − 2 Re⟨M, T⟩ + ‖M‖²), not below zero; the derivative is that of the sum."""
-    total = jnp.sum((x * x.conj()).real) - 2 * inner + squared.real
+    total = squared_data - 2 * inner + squared_model.real
     return (total + lax.stop_gradient(jnp.maximum(total, 0) - total)) / 2
 
 
-def _inner(cp: CPTensor, y: Array, n: int) -> Array:
-    """Re Σ conj(M)∘T from the mode-n MTTKRP of T with the conjugate factors."""
-    return jnp.sum((cp.weights.conj()[None, :] * cp.factors[n].conj() * y).real)
+def _inner(cp: CPTensor, tensor: Tensor, precision: Precision) -> Array:
+    """Re Σ conj(M)∘T, from one MTTKRP with the conjugate factors."""
+    (y,) = tensor_mttkrps(tensor, _conj(cp.factors), precision, (0,))
+    return jnp.sum((cp.weights.conj()[None, :] * cp.factors[0].conj() * y).real)
 
 
 def _real_inner(tangents, gradients) -> Array:

@@ -12,7 +12,7 @@ from jkr import _check
 from jkr._linalg._dtypes import promoted
 from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
-from jkr.cp._model import CPTensor, checked, phase
+from jkr.cp._model._cptensor import CPTensor, checked, phase
 
 
 def congruence(a: CPTensor, b: CPTensor) -> Array:

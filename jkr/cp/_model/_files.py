@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jkr import _check
-from jkr.cp._model import CPTensor
+from jkr.cp._model._cptensor import CPTensor
 
 
 def save(path: str | os.PathLike[str], cp: CPTensor) -> None:

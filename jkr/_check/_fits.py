@@ -1,0 +1,157 @@
+"""What fits take: starts, modes and their constraints, states, and data that were looked at."""
+
+from collections.abc import Mapping, Sequence
+from math import inf, prod
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike, DTypeLike
+
+from jkr._check._arrays import Sizes, scalar
+from jkr._check._options import key as one_key
+from jkr._check._tensors import mode, modes
+
+
+def at_least_zero(name: str, what: str, x: ArrayLike, dtype: DTypeLike) -> Array | np.ndarray:
+    """A real scalar in that dtype, nonnegative and finite where its value is known."""
+    value = scalar(name, what, x, dtype)
+    if not isinstance(value, Tracer) and not 0 <= float(value) < inf:
+        raise ValueError(f"{name}: {what} needs to be finite and nonnegative, got {float(value)}")
+    return value
+
+
+def fixed_modes(name: str, value: Any, order: int) -> tuple[int, ...]:
+    """Modes that stay, but not all of them."""
+    fixed = modes(name, "fixed_modes", value, order)
+    if len(fixed) == order:
+        raise ValueError(f"{name}: at least one mode needs to be free, got fixed_modes {fixed}")
+    return fixed
+
+
+def mapping(name: str, value: Any) -> dict[int, Any]:
+    """A dict of constraints, whose modes are looked at when the tensor is known."""
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"{name}: constraints need to be a dict from modes to cp.constraints, "
+            f"got {type(value).__name__}"
+        )
+    return dict(value)
+
+
+def constraints(name: str, value: Any, order: int, kind: type) -> dict[int, Any]:
+    """A dict from modes, counted from 0, to constraints."""
+    found = {}
+    for n, constraint in (value or {}).items():
+        if not isinstance(constraint, kind):
+            raise ValueError(
+                f"{name}: the constraint of mode {n} needs to be one of cp.constraints, "
+                f"got {type(constraint).__name__}"
+            )
+        at = mode(name, n, order)
+        if at in found:
+            raise ValueError(f"{name}: mode {at} has two constraints, and takes one")
+        found[at] = constraint
+    return found
+
+
+def one_a_mode(name: str, **groups: Sequence[int]) -> None:
+    """Options that say something of a mode, each mode in one of them."""
+    seen: dict[int, str] = {}
+    for what, named in groups.items():
+        for n in named:
+            if n in seen:
+                raise ValueError(f"{name}: mode {n} is in {seen[n]} and in {what}; name it once")
+            seen[n] = what
+
+
+def real_factors(name: str, dtype: DTypeLike) -> None:
+    """Nonnegative factors need a tensor without imaginary part."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"{name}: nonnegative factors need a real tensor, got {dtype}")
+
+
+def held_factors(name: str, fixed: Sequence[int], given: Any) -> None:
+    """Factors that stay are those of a model that the user gives."""
+    if fixed and given is None:
+        raise ValueError(f"{name}: fixed_modes need init to be a CPTensor that holds their factors")
+
+
+def start(
+    name: str, init: Any, key: Any, shape: Sizes, rank: int, restarts: int, words: Sequence[str]
+) -> tuple[str, Array | None]:
+    """The kind of a start, "given" if it is a model, and the key of a random one."""
+    if not isinstance(init, str):
+        if restarts > 1:
+            raise ValueError(
+                f"{name}: restarts={restarts} need a random start, got a model as init"
+            )
+        return "given", None
+    if init not in words:
+        raise ValueError(
+            f"{name}: init needs to be one of {tuple(words)} or a CPTensor, got {init!r}"
+        )
+    if key is not None:
+        return init, one_key(name, key)
+    if init != "svd" or restarts > 1:
+        raise ValueError(
+            f"{name}: a random start needs a key: pass key=jax.random.key(0), or a CPTensor as init"
+        )
+    size = prod(shape)
+    if rank > min(min(dim, size // dim) for dim in shape):
+        raise ValueError(
+            f"{name}: init='svd' with rank {rank} above the rank of an unfolding of {shape} adds "
+            f"random columns and needs a key: pass key=jax.random.key(0)"
+        )
+    return init, None
+
+
+def state(name: str, state: Any, shape: Sizes) -> Any:
+    """The model of a state, of that shape."""
+    cp = getattr(state, "cp", None)
+    if cp is None or not hasattr(state, "iteration"):
+        raise ValueError(
+            f"{name}: state needs to come from init or step, got {type(state).__name__}"
+        )
+    if tuple(cp.shape) != tuple(shape):
+        raise ValueError(f"{name}: a state of shape {cp.shape} and a tensor of shape {shape}")
+    return cp
+
+
+def least_squares(name: str, loss: str, *, is_gaussian: bool, penalty: Any) -> None:
+    """What alternating least squares can minimise."""
+    if not is_gaussian:
+        raise ValueError(f"{name}: least squares only, got the loss {loss}; cp.gcp takes any")
+    if penalty is not None:
+        raise ValueError(f"{name}: takes no penalty function; cp.gcp does")
+
+
+def smooth_constraints(name: str, constraints: Sequence[Any], known: tuple[type, ...]) -> None:
+    """Constraints that free parameters can obey."""
+    for constraint in constraints:
+        if not isinstance(constraint, known):
+            raise ValueError(
+                f"{name}: takes nonnegative factors and fixed ones, got the constraint "
+                f"{type(constraint).__name__}; cp.als takes any"
+            )
+
+
+def optimizer(name: str, value: Any) -> Any:
+    """An optax optimiser."""
+    if not (hasattr(value, "init") and hasattr(value, "update")):
+        raise ValueError(f"{name}: optimizer needs to be an optax optimiser, got {value!r}")
+    return value
+
+
+def weights_that_are_arrays(name: str, there: bool) -> None:
+    """Entry weights, if there are any, that are an array of the tensor's shape."""
+    if not there:
+        raise ValueError(f"{name}: entry weights need to be an array; use a jkr.tensors.Dense")
+
+
+def good_data(name: str, message: str) -> None:
+    """Data of which nothing bad is to be said."""
+    if message:
+        raise ValueError(f"{name}: {message}")

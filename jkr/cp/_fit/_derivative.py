@@ -1,0 +1,203 @@
+"""Derivatives of a fit, by the implicit function theorem (R7), for every algorithm alike.
+
+A fit ends where the gradient of its objective, g(A; d), is zero on the factors that are free to
+move, d being all that the objective depends on: data, entry weights, l2, fixed factors, and what
+penalties hold. So g(A + Ȧ; d + ḋ) = 0 too: H Ȧ = −∂g/∂d · ḋ, one linear system with the Hessian H,
+whatever the number of steps; the start does not enter. Its transpose, which JAX makes, is
+d̄ = −(∂g/∂d)ᵀ H⁻¹ Ā.
+
+Gauge. Multiplying the columns of a component by c_1, …, c_N with ∏ cₙ = 1 changes nothing, so H is
+singular along such changes (for complex factors along phases, too). The system is solved for
+factors of equal column norms, orthogonally to the gauge: that is where balanced factors stay
+balanced. Unit columns and weights are made of them afterwards, by plain code.
+
+Entries that a constraint holds at zero, or that nothing is known of, do not move either.
+
+Source: Blondel et al., NeurIPS 2022, arXiv:2105.15183.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+
+from jkr._linalg._cg import solve_symmetric
+from jkr._linalg._psd import inverse_root
+from jkr._linalg._small import matmul
+from jkr._linalg._tangents import pushed
+from jkr.cp._fit._result import CPResult
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._objective import Factors, Objective, squared_error
+
+_STEPS = 500  # of conjugate gradients
+
+Linear = Callable[[Array], Array]
+
+
+def with_derivatives(result: CPResult, objective: Objective) -> CPResult:
+    """The same result as a function of all that the objective depends on."""
+    _refuse_kinds(objective)
+    result = lax.stop_gradient(result)
+    scale, *_ = lax.stop_gradient(objective).scales()
+    problem, unit = objective.in_units(scale), objective.unit(scale).astype(objective.dtype)
+    units = objective.movable(result.cp.factors)
+    weights, units = stationary_point(problem, result.cp.weights / unit, units)
+    cp = CPTensor(weights * unit, objective.factors(units))
+    error = _known_error(result.relative_error, objective, cp)
+    return result._replace(cp=cp, relative_error=error, fit=1 - error)
+
+
+def _refuse_kinds(objective: Objective) -> None:
+    """Nothing here yet."""
+
+
+class System(NamedTuple):
+    """The Hessian at a solution, on what moves; vectors are flat and real.
+
+    Attributes:
+        free: the balanced factors.
+        flat: factors to a vector.
+        back: a vector to factors.
+        project: a vector's part that moves, an orthogonal projection.
+        multiply: H on what moves, nothing of the rest.
+        precondition: about the inverse of that.
+    """
+
+    free: Factors
+    flat: Callable[[Factors], Array]
+    back: Callable[[Array], Factors]
+    project: Linear
+    multiply: Linear
+    precondition: Linear
+
+    def solve(self, b: Factors) -> Factors:
+        """H⁻¹b within what moves."""
+        v = self.project(self.flat(b))
+        v = solve_symmetric(self.multiply, self.precondition, v, steps=_STEPS)
+        # Once more, because what moves depends on the data too: second derivatives see it here.
+        return self.back(self.project(v))
+
+
+@jax.custom_jvp
+def stationary_point(objective: Objective, weights: Array, units: Factors) -> tuple[Array, Factors]:
+    """The weights and unit columns themselves, where the gradient is zero: functions of the data.
+
+    Args:
+        objective: with all that it depends on.
+        weights: λ, (R,), nonnegative. What tangent they have does not count.
+        units: the columns of the free factors; nor theirs.
+    """
+    return weights, units
+
+
+@partial(stationary_point.defjvp, symbolic_zeros=True)
+def _stationary_point_jvp(primals, tangents):
+    objective, weights, units = primals
+    point = stationary_point(objective, weights, units)
+    system, ones = linearised(objective, weights, units)
+    gradient = lambda objective: objective.gradient(ones, system.free)  # noqa: E731
+    forced = pushed(gradient, (objective,), (tangents[0],))
+    if forced is None:
+        return point, jax.tree.map(jnp.zeros_like, point)
+    moved = system.solve(jax.tree.map(jnp.negative, forced))
+    return point, jax.jvp(partial(normal_form, objective, units), (system.free,), (moved,))[1]
+
+
+def normal_form(objective: Objective, units: Factors, free: Factors) -> tuple[Array, Factors]:
+    """Weights and columns of balanced factors, `units` being those before."""
+    ones = jnp.ones(free[0].shape[1], free[0].dtype)
+    cp = objective.normal_form(ones, free, units)
+    return cp.weights, objective.movable(cp.factors)
+
+
+def linearised(objective: Objective, weights: Array, units: Factors) -> tuple[System, Array]:
+    """The system at a stationary point, and the weights that go with its balanced factors."""
+    cp = CPTensor(weights, objective.factors(units))
+    ones, free = objective.balanced(cp)
+    roots = _inverse_roots(objective, ones, free)
+    masks = objective.moves(free)
+    back = _flattened(free)[1]
+
+    def flat(vs: Factors) -> Array:
+        return _flattened(vs)[0]
+
+    def project(v: Array) -> Array:
+        return flat(_movable(back(v), free, masks))
+
+    def restricted(f: Callable[[Factors], Factors], v: Array) -> Array:
+        return project(flat(f(back(project(v)))))
+
+    def hessian(vs: Factors) -> Factors:
+        # Forward, inside the loop of the solver: a linearisation would keep its residuals, several
+        # arrays of the tensor's size.
+        return jax.jvp(partial(objective.gradient, ones), (free,), (vs,))[1]
+
+    def by_blocks(vs: Factors) -> Factors:
+        return tuple(_precondition(F, v) for F, v in zip(roots, vs, strict=True))
+
+    multiply, precondition = partial(restricted, hessian), partial(restricted, by_blocks)
+    return System(free, flat, back, project, multiply, precondition), ones
+
+
+def _inverse_roots(objective: Objective, ones: Array, free: Factors) -> Factors:
+    """F with G⁻¹ = FᴴF of the diagonal blocks G of the Hessian."""
+    blocks = objective.curvature(ones, free)
+    return tuple(inverse_root(G) if G.ndim == 2 else jax.vmap(inverse_root)(G) for G in blocks)
+
+
+def _precondition(F: Array, v: Array) -> Array:
+    """A factor's change times the inverse of its block, (I, R)."""
+    if F.ndim == 2:
+        return matmul(matmul(v, F.T), F.conj())
+    return jnp.einsum("isr,isq,iq->ir", F.conj(), F, v, precision="highest")
+
+
+def _movable(vs: Factors, free: Factors, masks: Factors) -> Factors:
+    """The orthogonal projection of a change on what moves: entries of the masks, off the gauge.
+
+    The gauge is (cₙ aₙ) with Σ cₙ = 0, component by component; orthogonal to it are coefficients
+    aₙᴴvₙ that do not depend on n.
+    """
+    vs = tuple(jnp.where(mask, v, 0) for v, mask in zip(vs, masks, strict=True))
+    free = tuple(jnp.where(mask, a, 0) for a, mask in zip(free, masks, strict=True))
+    squares = jnp.stack([jnp.sum((a * a.conj()).real, axis=0) for a in free])
+    products = jnp.stack([jnp.sum(a.conj() * v, axis=0) for a, v in zip(free, vs, strict=True)])
+    there = squares > 0
+    inverse = jnp.where(there, 1 / jnp.where(there, squares, 1), 0).astype(free[0].dtype)
+    # Where a column is zero, any change of the others' scales is of the gauge.
+    sums = jnp.sum(inverse, axis=0)
+    common = jnp.sum(products * inverse, axis=0) / jnp.where(sums == 0, 1, sums)
+    common = jnp.where(there.all(axis=0), common, 0)
+    along = (products - common[None, :]) * inverse
+    return tuple(v - a * c[None, :] for a, v, c in zip(free, vs, along, strict=True))
+
+
+def _flattened(vs: Factors) -> tuple[Array, Callable[[Array], Factors]]:
+    """All entries in one real vector, and the way back.
+
+    Real and imaginary parts apart: for complex factors H is linear over the reals only.
+    """
+    if not jnp.iscomplexobj(vs[0]):
+        return ravel_pytree(vs)
+    v, back = ravel_pytree([(a.real, a.imag) for a in vs])
+    return v, lambda v: tuple(lax.complex(*parts) for parts in back(v))
+
+
+@jax.custom_jvp
+def _known_error(value: Array, objective: Objective, cp: CPTensor) -> Array:
+    """The relative error that was found, with the derivative of its definition."""
+    return value
+
+
+@partial(_known_error.defjvp, symbolic_zeros=True)
+def _known_error_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    error = _known_error(*primals)
+    there = error > 10 * float(jnp.finfo(error.dtype).eps)  # an exact fit is at a kink
+    moved = pushed(squared_error, primals[1:], tangents[1:])
+    if moved is None:
+        return error, jnp.zeros_like(error)
+    return error, jnp.where(there, moved / (2 * jnp.where(there, error, 1)), 0)

@@ -1,0 +1,292 @@
+"""The loop of every fit: a start, steps until what is watched settles, and how it ended.
+
+`fit` is one compiled program, for `jit` and `vmap`: the start, the steps in one `while_loop`, the
+ending, the result with its derivatives. `fit_from_python` takes the same steps from Python, to show
+progress, call back, and stop at Ctrl-C. Neither knows of an algorithm more than its `init`, `step`
+and `finish`, and of its states `cp`, `change`, `iteration` and what is watched.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jkr._linalg._dtypes import accumulator
+from jkr._linalg._norms import square_root
+from jkr._linalg._psd import is_singular
+from jkr._linalg._small import gram
+from jkr._products._hadamard import hadamard
+from jkr.cp import losses
+from jkr.cp._fit import _result
+from jkr.cp._fit._derivative import with_derivatives
+from jkr.cp._fit._result import CPResult
+from jkr.cp._fit._start import initial
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._objective import Objective
+from jkr.cp._solvers._algorithm import Algorithm
+from jkr.tensors._tensor import GOOD, Scale
+
+
+class Plan(NamedTuple):
+    """What of a fit is static: a program is compiled for each.
+
+    Attributes:
+        kind: of start, "given" if it is a model.
+        rank: R.
+        restarts: how many random starts.
+        max_iters: largest number of steps.
+    """
+
+    kind: str
+    rank: int
+    restarts: int = 1
+    max_iters: int = 0
+
+
+def unfinished(state: Any, tol: Array, max_iters: int) -> Array:
+    """Whether another step is due: all is finite and has not settled."""
+    settled = (state.change < tol) | jnp.isnan(state.change)
+    return (state.iteration < max_iters) & ~settled
+
+
+@partial(jax.jit, static_argnums=0)
+def fit(
+    plan: Plan,
+    algorithm: Algorithm,
+    objective: Objective,
+    given: CPTensor | None,
+    key: Array | None,
+    tol: Array,
+) -> CPResult:
+    """The best of several fits, begun side by side."""
+    wide = objective.astype(accumulator(objective.dtype))
+    still = lax.stop_gradient(wide)
+
+    def one(key: Array | None) -> CPResult:
+        start = initial(still, given, key, plan.kind, plan.rank)
+        ready = still.prepared()
+        state = algorithm.init(ready, start)
+        last, steps = _run(algorithm, ready, state, tol, plan.max_iters)
+        return _ended(algorithm, ready, last, steps, start.scale, tol, objective.dtype)
+
+    if plan.restarts == 1:
+        result = one(key)
+    else:
+        result = best(algorithm, jax.vmap(one)(jax.random.split(key, plan.restarts)))
+    return _finished(with_derivatives(result, wide), objective)
+
+
+# The same, a step at a time: compiled once for each shape and set of static options.
+
+
+@partial(jax.jit, static_argnums=0)
+def first(
+    plan: Plan,
+    algorithm: Algorithm,
+    objective: Objective,
+    given: CPTensor | None,
+    key: Array | None,
+) -> tuple[Any, Scale]:
+    """The state before the first step, and how large the data are."""
+    wide = objective.astype(accumulator(objective.dtype))
+    start = initial(wide, given, key, plan.kind, plan.rank)
+    return algorithm.init(wide.prepared(), start), start.scale
+
+
+@jax.jit
+def prepared(objective: Objective) -> Objective:
+    """What every step reads."""
+    return objective.astype(accumulator(objective.dtype)).prepared()
+
+
+@jax.jit
+def step(algorithm: Algorithm, objective: Objective, state: Any) -> Any:
+    """The state after one more step on a prepared objective."""
+    return algorithm.step(objective, state)
+
+
+@jax.jit
+def step_on(algorithm: Algorithm, objective: Objective, state: Any) -> Any:
+    """The state after one more step, the objective as the user gave it."""
+    return algorithm.step(prepared(objective), state)
+
+
+@jax.jit
+def _end(algorithm, objective, ready, state, steps, scale, tol) -> CPResult:
+    result = _ended(algorithm, ready, state, steps, scale, tol, objective.dtype)
+    return _finished(result, objective)
+
+
+def _run(
+    algorithm: Algorithm, objective: Objective, state: Any, tol: Array, max_iters: int
+) -> tuple[Any, Array]:
+    """The last state, and what was watched after each step, (max_iters,), zero where none was."""
+
+    def body(carry: tuple[Any, Array]) -> tuple[Any, Array]:
+        state, steps = carry
+        after = algorithm.step(objective, state)
+        return after, steps.at[state.iteration].set(getattr(after, algorithm.watches))
+
+    steps = jnp.zeros(max_iters, getattr(state, algorithm.watches).dtype)
+    return lax.while_loop(lambda carry: unfinished(carry[0], tol, max_iters), body, (state, steps))
+
+
+def fit_from_python(
+    plan: Plan,
+    algorithm: Algorithm,
+    objective: Objective,
+    given: CPTensor | None,
+    key: Any,
+    tol: Any,
+    *,
+    progress: bool,
+    callback: Callable[[Any], object] | None,
+) -> CPResult:
+    """`fit` from Python, restarts one after the other; Ctrl-C keeps what there is."""
+    keys = [key] if plan.restarts == 1 else list(jax.random.split(key, plan.restarts))
+    results, interrupted = [], False
+    ready = prepared(objective)
+    for k, key in enumerate(keys):
+        which = "" if plan.restarts == 1 else f", start {k + 1} of {plan.restarts}"
+        title = algorithm.title + which if progress else None
+        try:
+            state, scale = first(plan, algorithm, objective, given, key)
+            state, steps, interrupted = _run_from_python(
+                algorithm, ready, state, tol, plan.max_iters, title=title, callback=callback
+            )
+            results.append(_end(algorithm, objective, ready, state, steps, scale, tol))
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            interrupted = True
+        if interrupted:
+            break
+    winner = best(algorithm, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results))
+    status = jnp.maximum(winner.status, _result.INTERRUPTED) if interrupted else winner.status
+    return winner._replace(status=status, objective=results[0].objective)
+
+
+def _run_from_python(
+    algorithm: Algorithm,
+    objective: Objective,
+    state: Any,
+    tol: Array,
+    max_iters: int,
+    *,
+    title: str | None,
+    callback: Callable[[Any], object] | None,
+) -> tuple[Any, Array, bool]:
+    """As `_run`, from Python; the third value says whether Ctrl-C stopped it."""
+    steps, interrupted = [], False
+    bar = None if title is None else _bar(max_iters, title)
+    try:
+        while unfinished(state, tol, max_iters):
+            state = jax.block_until_ready(step(algorithm, objective, state))
+            steps.append(getattr(state, algorithm.watches))
+            if bar is not None:
+                bar.set_postfix_str(f"{algorithm.watches} {float(steps[-1]):.6g}", refresh=False)
+                bar.update()
+            if callback is not None:
+                callback(state)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        if bar is not None:
+            bar.close()
+    # An interrupt may fall between a step and its entry.
+    dtype = getattr(state, algorithm.watches).dtype
+    numbers = jnp.zeros(max_iters, dtype).at[: len(steps)].set(jnp.asarray(steps, dtype))
+    return state, numbers, interrupted
+
+
+def _bar(total: int, title: str) -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("progress=True needs tqdm: pip install 'jkr[plot]'") from error
+    return tqdm(total=total, desc=title, unit="step")
+
+
+def best(algorithm: Algorithm, results: CPResult) -> CPResult:
+    """Of several results, stacked in front, the best fit, or the least objective."""
+    score = results.fit if algorithm.watches == "fit" else -results.history[..., -1]
+    k = jnp.argmax(jnp.where(jnp.isfinite(score), score, -jnp.inf))
+    return jax.tree.map(lambda a: a[k], results)
+
+
+# How a fit ended
+
+
+def _ended(
+    algorithm: Algorithm,
+    objective: Objective,
+    state: Any,
+    steps: Array,
+    scale: Scale,
+    tol: Array,
+    dtype: Any,
+) -> CPResult:
+    """The result, of what was watched after each step: a few passes over the data."""
+    cp = algorithm.finish(objective, state.cp)
+    error = _relative_error(objective, cp, scale)
+    problem, unit = objective.in_units(scale), objective.unit(scale)
+    scaled = cp._replace(weights=cp.weights / unit.astype(cp.weights.dtype))
+    ones, free = problem.balanced(scaled)
+    slope = problem.stationarity(ones, free, scale)
+    last, broken = 1 - error, ~jnp.isfinite(error)
+    if algorithm.watches == "objective":
+        last = objective.value(*objective.balanced(cp))
+        # An objective of nothing, where the fit is not perfect, has underflowed.
+        eps = float(jnp.finfo(error.dtype).eps)
+        broken = broken | ((last == 0) & (error > eps**0.5))
+    converged = state.change < tol
+    status = jnp.where(slope > _result.ROUGH_ABOVE, _result.ROUGH, _result.CONVERGED)
+    status = jnp.where(_is_dependent(objective, cp), _result.DEPENDENT, status)
+    status = jnp.where(converged, status, _result.MAX_ITERS)
+    rounded = [jnp.all(jnp.isfinite(a.astype(dtype))) for a in jax.tree.leaves(cp)]
+    broken = broken | jnp.isnan(state.change) | ~jnp.all(jnp.stack(rounded))
+    status = jnp.where(broken, _result.NOT_FINITE, status)
+    bad = jnp.where(scale.status == GOOD, 0, _result.BAD_DATA - 1 + scale.status)
+    # What was watched before the last step, and from there on the last, exactly.
+    history = jnp.where(jnp.arange(len(steps)) < state.iteration - 1, steps, last)
+    return CPResult(
+        cp=cp,
+        fit=1 - error,
+        relative_error=error,
+        iterations=state.iteration,
+        converged=converged,
+        status=jnp.maximum(status, bad).astype(jnp.int32),
+        stationarity=slope,
+        history=history,
+    )
+
+
+def _relative_error(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
+    """‖W½∘(T − E)‖/‖W½∘T‖, E the data that the model stands for, from the residual itself."""
+    (term,) = objective.terms
+    unit = scale.unit
+
+    def distance(m: Array, t: Array) -> tuple[Array, None]:
+        expected = term.loss.expected(m) / unit.astype(m.dtype)
+        return losses.squared_distance(expected, t / unit.astype(t.dtype)), None
+
+    squared = term.tensor.entrywise(distance, cp, precision="highest")[0] / scale.weight
+    return square_root(squared) / jnp.where(scale.norm > 0, scale.norm, 1)
+
+
+def _is_dependent(objective: Objective, cp: CPTensor) -> Array:
+    """Whether components depend on each other linearly, or vanish."""
+    eps = float(jnp.finfo(cp.weights.real.dtype).eps)
+    weights, factors = cp.normalize()
+    size = weights.real if objective.bearers else jnp.abs(weights)
+    vanished = jnp.any(size <= eps * jnp.max(size))
+    return vanished | is_singular(hadamard(*(gram(a, a) for a in factors)), eps**0.5)
+
+
+def _finished(result: CPResult, objective: Objective) -> CPResult:
+    """The model rounded to the dtype of the tensor, and what was minimised, for later."""
+    cp = jax.tree.map(lambda a: a.astype(objective.dtype), result.cp)
+    return result._replace(cp=cp, objective=objective.on(*(None for _ in objective.terms)))

@@ -1,0 +1,291 @@
+"""Solvers as users meet them: an algorithm and the options of a fit, bound once.
+
+A solver is a pytree: l2, tol, and the numbers of constraints and penalties are leaves, all else is
+static. It is a function from a tensor and a rank to a result, and has the two halves of that, `init`
+and `step`, for loops of one's own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+
+from jkr import _check
+from jkr._linalg._dtypes import Precision, accumulator
+from jkr.cp import losses
+from jkr.cp._fit import _run
+from jkr.cp._fit._result import BAD_DATA, BAD_WEIGHTS, MESSAGES, CPResult
+from jkr.cp._fit._run import Plan
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._objective import Objective, Penalty, Term
+from jkr.cp._solvers._algorithm import Algorithm
+from jkr.cp.constraints import Ball, Constraint, Fixed, Free, Nonnegative
+from jkr.cp.losses import Loss
+from jkr.tensors._as_tensor import as_tensor
+from jkr.tensors._tensor import GOOD, Tensor
+
+_STARTS = ("random", "uniform", "svd")
+_LEAVES = ("algorithm", "constraints", "l2", "penalty", "tol")
+_STATIC = (
+    *("loss", "nonnegative", "fixed_modes", "restarts", "max_iters"),
+    *("precision", "progress", "callback"),
+)
+
+
+class Solver:
+    """A fit with its options bound: call it with a tensor and a rank.
+
+    `cp.ALS` and `cp.GCP` are such solvers; this class makes one of an algorithm of your own
+    (`docs/extending.md`).
+
+    Args:
+        algorithm: how, a `jkr.cp.Algorithm`.
+        loss: one of `cp.losses`, or any elementwise f(model, data) with real values.
+        constraints: a dict from modes to `cp.constraints`.
+        nonnegative: whether factors are kept nonnegative, or for which modes.
+        fixed_modes: modes whose factors stay as `init`, a CPTensor, has them.
+        l2: weight of the penalty ½ l2 Σₙ‖Aₙ‖² on the free factors, a scalar.
+        penalty: a function of the tuple of all factors (I_n, R) to a number, or None.
+        restarts: number of random starts; the best result is returned.
+        tol: stop when what is watched changes by less than this in a step, a scalar.
+        max_iters: largest number of steps.
+        precision: of the products with the tensor, as in `jax.lax.dot_general`.
+        progress: whether to show a bar (tqdm).
+        callback: a function of the state, called after each step.
+
+    Example:
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> solver = jkr.cp.Solver(jkr.cp.ALS().algorithm, l2=1e-3)
+        >>> bool(solver(x, 2, key=jax.random.key(1)).fit > 0.99)
+        True
+
+    Source: as the algorithm; doi:10.1137/07070111X.
+    """
+
+    name: ClassVar[str] = "cp.Solver"
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        *,
+        loss: Loss | Callable[[Array, Array], Array] = losses.gaussian,
+        constraints: Mapping[int, Constraint] | None = None,
+        nonnegative: bool | int | Sequence[int] = False,
+        fixed_modes: int | Sequence[int] = (),
+        l2: ArrayLike = 0.0,
+        penalty: Penalty | None = None,
+        restarts: int = 1,
+        tol: ArrayLike = 1e-6,
+        max_iters: int = 500,
+        precision: Precision = None,
+        progress: bool = False,
+        callback: Callable[[Any], object] | None = None,
+    ):
+        self.algorithm = algorithm
+        self.loss = loss
+        self.constraints = None if constraints is None else _check.mapping(self.name, constraints)
+        self.nonnegative = _hashable(nonnegative)
+        self.fixed_modes = _hashable(fixed_modes)
+        self.l2, self.tol = l2, tol
+        if penalty is not None and not isinstance(penalty, Partial):
+            penalty = Partial(_check.function(self.name, "penalty", penalty))
+        self.penalty = penalty  # what a Partial binds are leaves
+        self.restarts, self.max_iters = restarts, max_iters
+        self.precision, self.progress, self.callback = precision, progress, callback
+
+    def __init_subclass__(cls) -> None:
+        """Every solver is a pytree."""
+        jax.tree_util.register_pytree_node(cls, _flatten, lambda *parts: _unflatten(cls, *parts))
+
+    def __call__(
+        self,
+        tensor: ArrayLike | Tensor,
+        rank: int,
+        *,
+        key: Array | None = None,
+        init: str | CPTensor = "random",
+    ) -> CPResult:
+        """Fit a CP model.
+
+        Args:
+            tensor: T (I_1, …, I_N), an array, a CPTensor, or any of `jkr.tensors`.
+            rank: R.
+            key: of a random start.
+            init: the start: a word, or a CPTensor.
+
+        Returns:
+            CPResult.
+
+        Raises:
+            ValueError: as `als` and `gcp`.
+        """
+        return self.fit(self.name, as_tensor(self.name, tensor), rank, key, init)
+
+    def init(
+        self,
+        tensor: ArrayLike | Tensor,
+        rank: int,
+        *,
+        key: Array | None = None,
+        init: str | CPTensor = "random",
+    ) -> Any:
+        """The state before the first step, a pytree with fields `cp` and `iteration`.
+
+        Args:
+            tensor: as in a call.
+            rank: R.
+            key: of a random start.
+            init: the start: a word, or a CPTensor.
+
+        Returns:
+            State of the algorithm. Save it, resume from it, pass it through `jit`, `vmap`, `scan`.
+
+        Raises:
+            ValueError: as in a call.
+        """
+        name = f"{self.name}.init"
+        plan, objective, given, key = self._problem(name, as_tensor(name, tensor), rank, key, init)
+        plan = plan._replace(restarts=1, max_iters=0)
+        state, scale = _run.first(plan, self.algorithm, objective, given, key)
+        status = jnp.where(scale.status == GOOD, 0, BAD_DATA - 1 + scale.status)
+        refuse_bad_data(name, status, objective.terms[0].loss)
+        return state
+
+    def step(self, tensor: ArrayLike | Tensor, state: Any) -> Any:
+        """The state after one more step.
+
+        Args:
+            tensor: the one that the state was made for.
+            state: from `init`, or from the step before.
+
+        Returns:
+            State of the algorithm. Where the step is not finite, what is watched is NaN and the
+            model is the one before.
+
+        Raises:
+            ValueError: a state that is none, or of another shape than the tensor. NaN or inf in the
+                data are not looked for.
+        """
+        name = f"{self.name}.step"
+        made = as_tensor(name, tensor)
+        cp = _check.state(name, state, made.shape)
+        objective = self._objective(name, made, cp.rank, cp)
+        return _run.step_on(self.algorithm, objective, state)
+
+    def fit(
+        self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor
+    ) -> CPResult:
+        """The call, in the name of the function that the user called."""
+        plan, objective, given, key = self._problem(name, tensor, rank, key, init)
+        tol = _check.scalar(name, "tol", self.tol, jnp.finfo(accumulator(objective.dtype)).dtype)
+        problem = plan, self.algorithm, objective, given, key, tol
+        if not self.progress and self.callback is None:
+            result = _run.fit(*problem)
+        else:
+            if self.callback is not None:
+                _check.function(name, "callback", self.callback)
+            _check.concrete(name, "progress and callback work", problem[1:])
+            result = _run.fit_from_python(*problem, progress=self.progress, callback=self.callback)
+        refuse_bad_data(name, result.status, objective.terms[0].loss)
+        return result
+
+    def _problem(
+        self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor
+    ) -> tuple[Plan, Objective, CPTensor | None, Array | None]:
+        """Everything that a fit needs but tol, checked."""
+        rank = _check.rank(name, rank)
+        restarts = _check.at_least(name, "restarts", self.restarts)
+        max_iters = _check.at_least(name, "max_iters", self.max_iters)
+        kind, key = _check.start(name, init, key, tensor.shape, rank, restarts, _STARTS)
+        given = None
+        if kind == "given":
+            factors, weights = _check.model(name, init, tensor.shape, rank, tensor.dtype)
+            given = CPTensor(weights, tuple(factors))
+        objective = self._objective(name, tensor, rank, given)
+        return Plan(kind, rank, restarts, max_iters), objective, given, key
+
+    def _objective(self, name: str, tensor: Tensor, rank: int, given: CPTensor | None) -> Objective:
+        """What is minimised: options checked, constraints told mode by mode."""
+        wide = accumulator(tensor.dtype)
+        loss = losses.checked_loss(name, self.loss, jnp.zeros((), wide))
+        if loss.nonnegative:
+            _check.real(name, f"the tensor of {loss.name}", jnp.zeros((), tensor.dtype))
+        if self.penalty is not None:
+            factors = tuple(jax.ShapeDtypeStruct((n, rank), wide) for n in tensor.shape)
+            _check.one_number(name, "penalty", jax.eval_shape(self.penalty, factors))
+        l2 = _check.at_least_zero(name, "l2", self.l2, jnp.finfo(wide).dtype)
+        objective = Objective(
+            terms=(Term(tensor, loss),),
+            constraints=self._constraints(name, tensor, loss, given, l2),
+            l2=l2,
+            penalty=self.penalty,
+            precision=self.precision,
+        )
+        self.algorithm.check(name, objective)
+        return objective
+
+    def _constraints(
+        self, name: str, tensor: Tensor, loss: Loss, given: CPTensor | None, l2: ArrayLike
+    ) -> tuple[Constraint, ...]:
+        """One a mode."""
+        order = tensor.ndim
+        fixed = _check.fixed_modes(name, self.fixed_modes, order)
+        _check.held_factors(name, fixed, given)
+        positive = _check.modes(name, "nonnegative", self.nonnegative, order)
+        named = _check.constraints(name, self.constraints, order, Constraint)
+        _check.one_a_mode(name, constraints=tuple(named), fixed_modes=fixed)
+        if loss.nonnegative:
+            positive = tuple(range(order))
+        if positive:
+            _check.real_factors(name, tensor.dtype)
+        of_mode = {n: Nonnegative() for n in positive} | named
+        if given is not None:
+            of_mode |= {n: Fixed(given.factors[n]) for n in fixed}
+            if loss.nonnegative:
+                held = [given.factors[n] for n in fixed]
+                _check.not_negative(name, f"fixed factors of {loss.name}", held)
+        rest: Constraint = Free()
+        if any(c.kind == "penalty" for c in of_mode.values()):
+            # Beside a penalty that shrinks one factor the others would grow for ever.
+            rest = Ball(jnp.where(jnp.asarray(l2) > 0, jnp.inf, 1))
+        return tuple(of_mode.get(n, rest) for n in range(order))
+
+
+def _flatten(solver: Solver) -> tuple[tuple, tuple]:
+    leaves = tuple(getattr(solver, name) for name in _LEAVES)
+    return leaves, tuple(getattr(solver, name) for name in _STATIC)
+
+
+def _unflatten(kind: type, static: tuple, leaves: tuple) -> Solver:
+    solver = object.__new__(kind)
+    solver.__dict__.update(zip((*_LEAVES, *_STATIC), (*leaves, *static), strict=True))
+    return solver
+
+
+jax.tree_util.register_pytree_node(
+    Solver, _flatten, lambda static, leaves: _unflatten(Solver, static, leaves)
+)
+
+
+def _hashable(modes: Any) -> Any:
+    """Modes as a tuple, where they are several; what is no modes is refused where it is used."""
+    return tuple(modes) if isinstance(modes, list | set | frozenset | range) else modes
+
+
+def refuse_bad_data(name: str, status: Array, loss: Loss = losses.gaussian) -> None:
+    """Raise where data were measured and found bad; under a transform nothing is known yet."""
+    if isinstance(status, Tracer):
+        return
+    worst = int(np.max(status))
+    message = MESSAGES[worst] if worst in (BAD_DATA, BAD_WEIGHTS) else ""
+    if worst == BAD_DATA and (loss.low, loss.high) != (-inf, inf):
+        message = f"{message}; {loss.name} takes data from {loss.low:g} to {loss.high:g}"
+    _check.good_data(name, message)

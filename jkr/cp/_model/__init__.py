@@ -1,0 +1,1 @@
+"""The CP model: its class, random ones, comparing them, and files."""

@@ -1,0 +1,394 @@
+"""What a fit minimises, and what follows from it at a model: gradient, curvature, how far it is off.
+
+F(A) = Σ_terms w·Σ W∘f(M, T/u) + ½ l2 Σ‖Aₙ‖² + g(A) + Σ cₙ(Aₙ) over the free factors A, where M is
+the model, f the loss of the term, u its unit, g the user's penalty and cₙ the penalty of a
+constraint. The scale of a component is shared evenly by the factors that may bear it, all column
+norms of a component equal: there the penalties are least, and no scale is better than another.
+
+Least squares of a tensor whose entries weigh the same goes by Grams, without a residual (R4); all
+else visits the entries, a block of the model at a time (R5). Nothing forms a model as a whole.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.tree_util import Partial
+from jax.typing import DTypeLike
+
+from jkr._linalg._dtypes import Precision
+from jkr._linalg._norms import column_norms, unit_columns
+from jkr._linalg._small import framed, gram, pair_columns, product_of_others, square
+from jkr.cp import losses
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._loss import entry_loss, of_scaled, residual_mttkrps
+from jkr.cp.constraints import Constraint, Fixed
+from jkr.cp.losses import Loss, curvature, squared_distance, with_derivative
+from jkr.tensors._mttkrp import tensor_mttkrps
+from jkr.tensors._tensor import Scale, Tensor
+
+Factors = tuple[Array, ...]
+Penalty = Callable[[Factors], Array]
+
+_SMALL = 1 << 20  # entries of a tensor whose partial sums may be as large as it is
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("tensor", "unit", "weight"),
+    meta_fields=("loss",),
+)
+@dataclass(frozen=True)
+class Term:
+    """One tensor in an objective.
+
+    Attributes:
+        tensor: T; None in the objective that a result carries.
+        loss: f.
+        unit: that T is divided by, a real scalar; None for one.
+        weight: of the term, a real scalar; None for one.
+    """
+
+    tensor: Tensor
+    loss: Loss
+    unit: Array | None = None
+    weight: Array | None = None
+
+    @property
+    def function(self) -> Callable[[Array, Array], Array]:
+        """f(m, t/u) as a function of the data as they are."""
+        return of_scaled(self.loss.function, self.unit)
+
+    def weighed(self, amount: Array) -> Array:
+        """An amount of this term, times its weight."""
+        return amount if self.weight is None else amount * self.weight.astype(amount.dtype)
+
+    @property
+    def by_grams(self) -> bool:
+        """Whether normal equations serve whole modes: least squares, entries weighing the same."""
+        return self.loss == losses.gaussian and self.tensor.uniform
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("terms", "constraints", "l2", "penalty"),
+    meta_fields=("precision",),
+)
+@dataclass(frozen=True)
+class Objective:
+    """F, a pytree: what it depends on are leaves, and derivatives of a fit go to all of them.
+
+    Attributes:
+        terms: one a tensor.
+        constraints: one a factor.
+        l2: weight of the penalty on the free factors, a real scalar.
+        penalty: g, a function of all factors to a real number, or None.
+        precision: of the products with a tensor.
+    """
+
+    terms: tuple[Term, ...]
+    constraints: tuple[Constraint, ...]
+    l2: Array | float = 0.0
+    penalty: Partial | None = None
+    precision: Precision = None
+
+    # Which factors there are
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """The modes whose factors move."""
+        return tuple(n for n, c in enumerate(self.constraints) if c.kind != "fixed")
+
+    @property
+    def bearers(self) -> tuple[int, ...]:
+        """The modes that share the scale of a component; of literal factors none does."""
+        kinds = () if self.literal else ("free", "cone")
+        return tuple(n for n, c in enumerate(self.constraints) if c.kind in kinds)
+
+    @property
+    def literal(self) -> bool:
+        """Whether the factors hold all scale, component weights being one: with a penalty."""
+        return any(c.kind == "penalty" for c in self.constraints)
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """That of the factors."""
+        return self.terms[0].tensor.dtype
+
+    def factors(self, free: Factors) -> Factors:
+        """All factors, the fixed ones in their places."""
+        moving = dict(zip(self.free, free, strict=True))
+        return tuple(
+            c.factor if isinstance(c, Fixed) else moving[n] for n, c in enumerate(self.constraints)
+        )
+
+    def movable(self, factors: Factors) -> Factors:
+        """The free ones of all factors."""
+        return tuple(factors[n] for n in self.free)
+
+    def balanced(self, cp: CPTensor) -> tuple[Array, Factors]:
+        """A model's weights, spread evenly over the bearers; what is left of them, and the factors."""
+        if not self.bearers:
+            return cp.weights, self.movable(cp.factors)
+        size = cp.weights.real
+        there = size > 0
+        each = jnp.where(there, jnp.where(there, size, 1) ** (1 / len(self.bearers)), 0)
+        each = each.astype(cp.weights.dtype)[None, :]
+        spread = tuple(
+            cp.factors[n] * each if n in self.bearers else cp.factors[n] for n in self.free
+        )
+        return jnp.ones_like(cp.weights), spread
+
+    def normal_form(self, weights: Array, free: Factors, previous: Factors) -> CPTensor:
+        """Unit columns of the bearers, with weights; previous columns where one vanished."""
+        placed = dict(zip(self.free, free, strict=True))
+        before = dict(zip(self.free, previous, strict=True))
+        for n in self.bearers:
+            norms, placed[n] = unit_columns(placed[n], before[n])
+            weights = weights * norms
+        return CPTensor(weights, self.factors(tuple(placed.values())))
+
+    # Its parts replaced
+
+    def on(self, *tensors: Tensor | None) -> Self:
+        """The same objective of other tensors."""
+        pairs = zip(self.terms, tensors, strict=True)
+        return replace(self, terms=tuple(replace(term, tensor=t) for term, t in pairs))
+
+    def astype(self, dtype: DTypeLike) -> Self:
+        """The same objective with tensors and fixed factors in another precision."""
+        fixed = tuple(
+            Fixed(c.factor.astype(dtype)) if isinstance(c, Fixed) else c for c in self.constraints
+        )
+        tensors = (term.tensor.astype(dtype) for term in self.terms)
+        return replace(self, constraints=fixed).on(*tensors)
+
+    def prepared(self) -> Self:
+        """The same objective of tensors that hold what every pass would compute anew."""
+        return self.on(*(term.tensor.prepared() for term in self.terms))
+
+    def scales(self) -> tuple[Scale, ...]:
+        """How large each tensor is, and whether its loss is for it."""
+        return tuple(term.tensor.scale(term.loss.low, term.loss.high) for term in self.terms)
+
+    def norm(self, scale: Scale) -> Array:
+        """‖W½∘T‖ in the units of `in_units`."""
+        return scale.norm if self._has_units else scale.norm * scale.unit * scale.weight**0.5
+
+    def unit(self, scale: Scale) -> Array:
+        """That of the models of `in_units`."""
+        return scale.unit if self._has_units else jnp.ones_like(scale.unit)
+
+    def in_units(self, scale: Scale) -> Self:
+        """The same problem in units of the data, where the loss has them.
+
+        T = u·T' has factors u^{1/F}·A', F the bearers, and the loss is divided by u² and by the
+        largest entry weight. Other losses than least squares have no units, and the user's
+        penalties say what they say of the factors as they are.
+        """
+        if not self._has_units:
+            return self
+        (term,) = self.terms
+        power = 2 / max(len(self.bearers), 1) - 2
+        factor, most = scale.unit**power / scale.weight, float(jnp.finfo(scale.unit.dtype).max)
+        # A penalty beyond the dtype is as good as infinite; a negative one, which only a traced
+        # one can be, is flagged by NaN.
+        l2 = jnp.asarray(self.l2, scale.unit.dtype)
+        l2 = jnp.where(l2 >= 0, l2, jnp.nan) * jnp.minimum(factor, most)
+        term = replace(term, unit=scale.unit, weight=1 / scale.weight)
+        return replace(self, terms=(term,), l2=jnp.minimum(l2, most**0.5))
+
+    @property
+    def _has_units(self) -> bool:
+        least_squares = all(term.loss == losses.gaussian for term in self.terms)
+        return least_squares and len(self.terms) == 1 and not self.literal and self.penalty is None
+
+    # What it is at a model: weights (ones, where there are bearers), and free factors
+
+    def value(self, weights: Array, free: Factors) -> Array:
+        """F, entry by entry."""
+        model, total = CPTensor(weights, self.factors(free)), self._penalties(weights, free)
+        for term in self.terms:
+            f, tensor = term.loss.function, term.tensor
+            total += term.weighed(entry_loss(f, self.precision, model, tensor, term.unit))
+        return total
+
+    def gradient(self, weights: Array, free: Factors) -> Factors:
+        """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors."""
+        model = CPTensor(weights, self.factors(free))
+        added = jax.grad(lambda free: self._penalties(weights, free))(free)
+        total = [a.conj() for a in added]
+        for term in self.terms:
+            slopes = self.movable(self._data_gradient(term, model))
+            slopes = (term.weighed(s * weights.conj()[None, :]) for s in slopes)
+            total = [t + s for t, s in zip(total, slopes, strict=True)]
+        return tuple(total)
+
+    def _data_gradient(self, term: Term, model: CPTensor) -> Factors:
+        """(W∘∂f/∂M)₍ₙ₎K̄ₙ of every mode."""
+        weights, factors = model
+        conjugate = tuple(a.conj() for a in factors)
+        if not term.by_grams:
+            both = partial(with_derivative, term.function)
+            return term.tensor.entrywise(both, model, conjugate, precision=self.precision)[1]
+        ys = tensor_mttkrps(term.tensor, conjugate, self.precision)
+        if term.unit is not None:
+            ys = [y / term.unit.astype(y.dtype) for y in ys]
+        return residual_mttkrps(weights, factors, [gram(a, a) for a in factors], ys)
+
+    def _penalties(self, weights: Array, free: Factors) -> Array:
+        """What is added to the losses: l2, the user's penalty, those of constraints."""
+        placed = dict(zip(self.free, free, strict=True))
+        held = self.free if self.literal else self.bearers
+        squares = (jnp.sum((placed[n] * placed[n].conj()).real) for n in held)
+        total = jnp.asarray(self.l2, weights.real.dtype) / 2 * sum(squares)
+        for n, a in placed.items():
+            if self.constraints[n].kind == "penalty":
+                total += self.constraints[n].value(a).astype(total.dtype)
+        if self.penalty is not None:
+            one, even = self.balanced(self.normal_form(weights, free, lax.stop_gradient(free)))
+            total += jnp.asarray(self.penalty(self.factors(even))).astype(total.dtype)
+        return total
+
+    def magnitude(self, weights: Array, free: Factors) -> Array:
+        """Σ W∘|f(M, T)| of all terms, 1 where that is zero or not finite."""
+        model, total = CPTensor(weights, self.factors(free)), jnp.zeros((), weights.real.dtype)
+        for term in self.terms:
+            size = lambda m, t, f=term.function: (jnp.abs(f(m, t)), None)  # noqa: E731
+            total += term.weighed(term.tensor.entrywise(size, model)[0])
+        return jnp.where(jnp.isfinite(total) & (total > 0), total, 1)
+
+    def curvature(self, weights: Array, free: Factors) -> Factors:
+        """Diagonal blocks of JᴴHJ + l2, of the free factors, H the second derivatives of the losses.
+
+        One matrix a mode, (R, R), where normal equations serve whole modes; one a row, (I, R, R),
+        where H, a tensor of nonnegative entries, weighs them (J3ᴴ).
+        """
+        factors = self.factors(free)
+        total: list[Array | float] = [0.0] * len(free)
+        for term in self.terms:
+            if term.by_grams:
+                grams = [gram(a, a) for a in factors]
+                blocks = [product_of_others(grams, n) for n in range(len(factors))]
+            else:
+                blocks = row_grams(term, CPTensor(weights, factors))
+            blocks = (term.weighed(framed(G, weights)) for G in self.movable(tuple(blocks)))
+            total = [t + G for t, G in zip(total, blocks, strict=True)]
+        return tuple(self.with_l2(n, G) for n, G in zip(self.free, total, strict=True))
+
+    def with_l2(self, n: int, G: Array) -> Array:
+        """G + l2 I, for one G (R, R) or one a row, if the factor of that mode bears the penalty."""
+        if not (self.literal or n in self.bearers):
+            return G
+        l2 = jnp.asarray(self.l2, G.real.dtype).astype(G.dtype)
+        return G + l2 * jnp.eye(G.shape[-1], dtype=G.dtype).reshape(
+            (1,) * (G.ndim - 2) + G.shape[-2:]
+        )
+
+    def diagonal(self, weights: Array, free: Factors) -> Factors:
+        """The diagonal of the Hessian's positive part, (I_n, R) of each free factor."""
+        factors = self.factors(free)
+        squares = [(a * a.conj()) for a in factors]
+        total = [jnp.asarray(self.l2, weights.real.dtype)] * len(free)
+        for term in self.terms:
+            entry = partial(_second_derivative, term.function)
+            model = CPTensor(weights, factors)
+            ys = term.tensor.entrywise(entry, model, squares, precision=self.precision)[1]
+            size = (weights * weights.conj()).real[None, :]
+            ys = (term.weighed(y.real * size) for y in self.movable(ys))
+            total = [t + y for t, y in zip(total, ys, strict=True)]
+        return tuple(total)
+
+    def moves(self, free: Factors) -> Factors:
+        """Which entries of a solution move with the data: masks of the free factors.
+
+        Not what a constraint holds, nor, without a penalty, rows with nothing observed.
+        """
+        rows = [term.tensor.rows() for term in self.terms]
+        seen = [jnp.stack(of_mode).any(axis=0) for of_mode in zip(*rows, strict=True)]
+        return tuple(
+            self.constraints[n].moves(a) & (seen[n] | (jnp.asarray(self.l2) > 0))[:, None]
+            for n, a in zip(self.free, free, strict=True)
+        )
+
+    def stationarity(self, weights: Array, free: Factors, scale: Scale) -> Array:
+        """`CPResult.stationarity`: the largest of all free modes' gradients, relative.
+
+        Relative to what the gradient is made of, ‖W½∘T‖ for least squares, else ‖W½∘f'‖ and
+        ‖W½∘f''∘M‖, and to the largest column that multiplies it.
+        """
+        factors, size = self.factors(free), self._size(weights, free, scale)
+        norms = [column_norms(a)[None, :] for a in factors]
+        worst = jnp.zeros_like(size)
+        for n, a, slope in zip(self.free, free, self.gradient(weights, free), strict=True):
+            steepest = jnp.max(product_of_others(norms, n) * jnp.abs(weights)[None, :])
+            whole = size * steepest
+            step = 1 / jnp.where(steepest > 0, steepest, 1) ** 2
+            off = self.constraints[n].residual(a, slope, step)
+            off = column_norms(off.reshape(-1, 1))[0] / jnp.where(whole > 0, whole, 1)
+            worst = jnp.maximum(worst, off)
+        return jnp.where(jnp.isfinite(worst), worst, jnp.inf)
+
+    def _size(self, weights: Array, free: Factors, scale: Scale) -> Array:
+        if self._has_units:
+            return self.norm(scale)
+        model, total = CPTensor(weights, self.factors(free)), jnp.zeros((), weights.real.dtype)
+        for term in self.terms:
+
+            def sizes(m: Array, t: Array, f: Callable = term.function) -> tuple[Array, None]:
+                slope = lambda m: with_derivative(f, m, t)[1]  # noqa: E731
+                first, second = jax.jvp(slope, (m,), (m,))
+                return squared_distance(first, 0) + squared_distance(second, 0), None
+
+            total += term.tensor.entrywise(sizes, model, precision=self.precision)[0]
+        return jnp.sqrt(total * scale.weight.astype(total.dtype))
+
+
+def row_grams(term: Term, model: CPTensor) -> Factors:
+    """KᴴHK of every row of every mode, (I, R, R), H = W∘∂²f/∂M² where it is positive (J3ᴴ).
+
+    Of a large tensor, R pairs of columns at a time: all R(R+1)/2 together would have partial sums
+    as large as the tensor.
+    """
+    tensor, entry = term.tensor, partial(_second_derivative, term.function)
+    pairs = [pair_columns(a) for a in model.factors]
+    rank, count = model.rank, pairs[0].shape[1]
+    if math.prod(tensor.shape) <= _SMALL or count <= rank:
+        upper = tensor.entrywise(entry, model, pairs)[1]
+    else:
+        chunks = -(-count // rank)
+        padded = [jnp.pad(a, ((0, 0), (0, chunks * rank - count))) for a in pairs]
+        chunked = [jnp.moveaxis(a.reshape(-1, chunks, rank), 1, 0) for a in padded]
+        parts = lax.map(lambda columns: tensor.entrywise(entry, model, columns)[1], chunked)
+        upper = [jnp.moveaxis(a, 0, 1).reshape(a.shape[1], -1)[:, :count] for a in parts]
+    return tuple(square(a, rank) for a in upper)
+
+
+def _second_derivative(f: Callable[[Array, Array], Array], m: Array, t: Array):
+    """Of the real values nothing is asked; entries are ∂²f/∂M², the positive part."""
+    return jnp.zeros_like(m.real), jnp.maximum(curvature(f, m, t), 0).astype(m.dtype)
+
+
+def squared_error(objective: Objective, cp: CPTensor) -> Array:
+    """‖W½∘(T − E)‖²/‖W½∘T‖², E the data that the model stands for; of all terms."""
+    above = below = jnp.zeros((), cp.weights.real.dtype)
+    for term, scale in zip(objective.terms, objective.scales(), strict=True):
+        unit = scale.unit
+
+        def distance(m: Array, t: Array, term: Term = term, unit: Array = unit):
+            # Bad data have a status; their derivatives are to be finite all the same.
+            t = jnp.where(jnp.isfinite(t), t, 0) / unit.astype(t.dtype)
+            return squared_distance(term.loss.expected(m) / unit.astype(m.dtype), t), None
+
+        def size(m: Array, t: Array, unit: Array = unit):
+            t = jnp.where(jnp.isfinite(t), t, 0) / unit.astype(t.dtype)
+            return squared_distance(t, 0), None
+
+        above += term.tensor.entrywise(distance, cp, precision="highest")[0] / scale.weight
+        below += term.tensor.entrywise(size, cp)[0] / scale.weight
+    return above / jnp.where(below > 0, below, 1)

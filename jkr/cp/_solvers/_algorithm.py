@@ -1,0 +1,61 @@
+"""What an algorithm is: how to begin from a start, and how to take one step on an objective."""
+
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._objective import Objective
+from jkr.tensors._tensor import Scale
+
+
+class Start(NamedTuple):
+    """Where a fit begins.
+
+    Attributes:
+        cp: the model, in normal form and in the units of the data.
+        scale: how large the data are, a `jkr.tensors.Scale`.
+        drawn: whether the model was drawn at random, so that its size means nothing.
+    """
+
+    cp: CPTensor
+    scale: Scale
+    drawn: bool
+
+
+class Algorithm:
+    """How a fit is made; a pytree. Derive from it and write `init` and `step`.
+
+    A state is a NamedTuple with at least
+
+    - `cp`: the model so far, a CPTensor in the units of the data;
+    - `iteration`: steps done, an integer scalar;
+    - `change`: of what is watched in the last step, a real scalar; inf before the first, NaN where
+      something was not finite, which ends the fit;
+    - `fit` or `objective`: what is watched.
+
+    Attributes:
+        title: for a progress bar.
+        watches: "fit" or "objective": the field of states that `CPResult.history` holds.
+
+    Example:
+        >>> import jkr
+        >>> jkr.cp.ALS().algorithm.watches
+        'fit'
+    """
+
+    title: ClassVar[str] = "fit"
+    watches: ClassVar[Literal["fit", "objective"]] = "objective"
+
+    def check(self, name: str, objective: Objective) -> None:
+        """Refuse, in the name of a function, an objective that it cannot minimise."""
+
+    def init(self, objective: Objective, start: Start) -> Any:
+        """The state before the first step."""
+        raise TypeError(f"{type(self).__name__} needs an init")
+
+    def step(self, objective: Objective, state: Any) -> Any:
+        """The state after one more step."""
+        raise TypeError(f"{type(self).__name__} needs a step")
+
+    def finish(self, objective: Objective, cp: CPTensor) -> CPTensor:
+        """The model that a fit returns, of the one that its last step left."""
+        return cp

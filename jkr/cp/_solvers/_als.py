@@ -1,0 +1,215 @@
+"""Alternating least squares: one factor at a time, its normal equations solved exactly.
+
+With the other factors fixed, min ‖W½∘(T₍ₙ₎ − B Kᵀ)‖, K = ∗_{m≠n} U_m with U unit columns, and B the
+factor of mode n with the weights, is solved by G Bᵀ = Yᵀ, where Y = (W∘T)₍ₙ₎K̄ is an MTTKRP and
+G = KᴴWK, which is ∘_{m≠n} U_mᴴU_m (I10ᴴ) for all rows, or under entry weights one a row (J3ᴴ). Both
+come from one pass over the tensor, which modes share.
+
+T is divided by its largest entry, though never in memory: its MTTKRPs are. The penalty ½ l2 Σ‖Aₙ‖²
+is on F factors between which the weights are spread evenly: with D = diag(λ^{(F−1)/F}), B = A D and
+(D G D + l2 I) Aᵀ = D Yᵀ.
+
+Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3; entry
+weights: Tomasi & Bro (2005), doi:10.1016/j.chemolab.2004.07.003; sharing passes: Phan, Tichavský &
+Cichocki (2013), doi:10.1109/TSP.2013.2269903; constraints: Huang, Sidiropoulos & Liavas (2016),
+doi:10.1109/TSP.2016.2576427.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jkr import _check
+from jkr._linalg._norms import square_root, unit_columns
+from jkr._linalg._small import framed, gram, row_products
+from jkr.cp import losses
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._nonnegative import hals
+from jkr.cp._objective._objective import Objective
+from jkr.cp._solvers._algorithm import Algorithm, Start
+from jkr.tensors._tensor import Pass, Scale
+
+_SMALL = 1e-4  # of the norm of the data: what a component that vanished is taken for under l2
+
+
+class ALSState(NamedTuple):
+    """Between two sweeps; a pytree of arrays that can be saved and resumed.
+
+    Attributes:
+        cp: the model in the units of the data, a CPTensor (I_1, …, I_N) of rank R: unit columns,
+            nonnegative weights, fixed factors as given. For a float16 or bfloat16 tensor it is in
+            float32.
+        fit: its fit, from ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², a real scalar; −inf before the first sweep, NaN
+            where something was not finite.
+        change: `|Δfit|` of the last sweep, a real scalar; inf before the first.
+        iteration: sweeps done, an integer scalar.
+        scale: how large the data are, a `jkr.tensors.Scale`.
+        grams: UₙᴴUₙ of each factor, its columns of unit norm where they bear scale.
+        memory: what constraints keep from sweep to sweep.
+
+    Example:
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> state = jkr.cp.ALS().init(x, 2, key=jax.random.key(1))
+        >>> state.cp.shape, int(state.iteration), float(state.fit)
+        ((4, 5, 6), 0, -inf)
+
+    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3.
+    """
+
+    cp: CPTensor
+    fit: Array
+    change: Array
+    iteration: Array
+    scale: Scale
+    grams: tuple[Array, ...]
+    memory: tuple[Any, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Alternating(Algorithm):
+    """Alternating least squares."""
+
+    title: ClassVar[str] = "ALS"
+    watches: ClassVar[str] = "fit"
+
+    def check(self, name: str, objective: Objective) -> None:
+        """Least squares only."""
+        for term in objective.terms:
+            is_gaussian = term.loss == losses.gaussian
+            penalty = objective.penalty
+            _check.least_squares(name, term.loss.name, is_gaussian=is_gaussian, penalty=penalty)
+
+    def init(self, objective: Objective, start: Start) -> ALSState:
+        """The state before the first sweep."""
+        cp, scale, _ = start
+        fit = jnp.where(scale.status == 0, -jnp.inf, jnp.nan).astype(scale.norm.dtype)
+        grams = tuple(gram(u, u) for u in _unit_fixed(objective, cp)[1])
+        pairs = zip(objective.constraints, cp.factors, strict=True)
+        memory = tuple(c.memory(a) for c, a in pairs)
+        return ALSState(cp, fit, -fit, jnp.zeros((), int), scale, grams, memory)
+
+    def step(self, objective: Objective, state: ALSState) -> ALSState:
+        """Every free factor in turn; the fit from what the last update leaves at hand."""
+        problem, unit = objective.in_units(state.scale), objective.unit(state.scale)
+        frozen, factors = _unit_fixed(objective, state.cp)
+        weights = state.cp.weights * (frozen / unit).astype(state.cp.weights.dtype)
+        grams, memory = list(state.grams), list(state.memory)
+        solution = Y = G = jnp.zeros(())
+        for part, modes in _runs(problem):
+            read = part.contract(_conj(factors))
+            for n in modes:
+                constraint = problem.constraints[n]
+                Y = _scaled(problem, part.mttkrp(read, _conj(factors), n), data=True)
+                G = _scaled(problem, part.gram(read, factors, grams, n))
+                D, previous = _spread(problem, n, weights, factors[n], frozen, state.scale)
+                H = problem.with_l2(n, framed(G, D))
+                A, memory[n] = constraint.solve(H, Y * D[None, :], previous, memory[n])
+                weights, factors[n] = _placed(problem, n, A, D, weights, factors[n], G, Y)
+                grams[n] = gram(factors[n], factors[n])
+                solution = factors[n] * weights[None, :]
+        fit = _fit_of_last(solution, G, Y, objective, state.scale)
+        weights = weights * (unit / jnp.where(frozen > 0, frozen, 1)).astype(weights.dtype)
+        cp = CPTensor(weights, objective.factors(tuple(factors[n] for n in objective.free)))
+        change, done = jnp.abs(fit - state.fit), state.iteration + 1
+        after = ALSState(cp, fit, change, done, state.scale, tuple(grams), tuple(memory))
+        # A sweep that is not finite is not taken.
+        kept = state._replace(fit=fit, change=change, iteration=done)
+        return jax.tree.map(partial(jnp.where, jnp.isnan(fit)), kept, after)
+
+
+def _runs(problem: Objective) -> Iterator[tuple[Pass, list[int]]]:
+    """Passes with the free modes that they serve, as often as the order of the modes asks for."""
+    (term,) = problem.terms
+    passes = term.tensor.passes(problem.precision)
+    serves = {n: part for part in passes for n in part.modes}
+    run: list[int] = []
+    for n, following in zip(problem.free, (*problem.free[1:], None), strict=True):
+        run.append(n)
+        if following is None or serves[following] is not serves[n]:
+            yield serves[n], run
+            run = []
+
+
+def _conj(factors: list[Array]) -> tuple[Array, ...]:
+    return tuple(a.conj() for a in factors)
+
+
+def _scaled(problem: Objective, amount: Array, *, data: bool = False) -> Array:
+    """An MTTKRP (of the data), or a Gram, in the units of the problem."""
+    (term,) = problem.terms
+    if data and term.unit is not None:
+        amount = amount / term.unit.astype(amount.dtype)
+    return term.weighed(amount)
+
+
+def _unit_fixed(objective: Objective, cp: CPTensor) -> tuple[Array, list[Array]]:
+    """The factors, fixed ones with unit columns, and the product of the norms those had, (R,)."""
+    frozen, factors = jnp.ones(cp.rank, cp.weights.real.dtype), list(cp.factors)
+    for n in range(len(factors)):
+        if n not in objective.free:
+            norms, factors[n] = unit_columns(factors[n], factors[n])
+            frozen = frozen * norms.real
+    return frozen, factors
+
+
+def _spread(
+    problem: Objective, n: int, weights: Array, factor: Array, frozen: Array, scale: Scale
+) -> tuple[Array, Array]:
+    """D, (R,), what multiplies the factor that is solved for, and that factor so far.
+
+    A bearer of scale is solved for with its share of the weights, under a penalty; all of them
+    without. Where a component vanished nothing would ever bring it back: it is taken for a small
+    one.
+    """
+    if n not in problem.bearers:
+        return weights, factor
+    bearers = len(problem.bearers)
+    alive = jnp.maximum(weights.real, _SMALL * scale.norm)
+    each = (alive / jnp.where(frozen > 0, frozen, 1)) ** (1 / bearers)
+    D = jnp.where(problem.l2 > 0, frozen * each ** (bearers - 1), 1).astype(weights.dtype)
+    return D, factor * (jnp.where(D == 0, 0, weights / jnp.where(D == 0, 1, D)))[None, :]
+
+
+def _placed(
+    problem: Objective,
+    n: int,
+    A: Array,
+    D: Array,
+    weights: Array,
+    previous: Array,
+    G: Array,
+    Y: Array,
+) -> tuple[Array, Array]:
+    """Weights and factor after a solve, by the kind of the constraint."""
+    if n in problem.bearers:
+        return _unit_columns(A * D[None, :], previous)
+    if problem.literal:
+        return weights, A
+    # The factor stays as constrained, and λ ≥ 0 is a least-squares problem of its own.
+    H = gram(A, A) * G if G.ndim == 2 else jnp.einsum("ir,irs,is->rs", A.conj(), G, A)
+    y = jnp.sum(A.conj() * Y, axis=0).real
+    return hals(H.real, y[None, :], weights.real[None, :])[0].astype(weights.dtype), A
+
+
+def _unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:
+    """As `unit_columns`, for columns whose squares are in range."""
+    norms = jnp.sqrt(jnp.sum((a * a.conj()).real, axis=0))
+    columns = a * (1 / jnp.where(norms == 0, 1, norms))[None, :].astype(a.dtype)
+    columns = jnp.where(norms[None, :] == 0, previous, columns)
+    # Without the barrier every loop that reads the columns would divide anew.
+    return lax.optimization_barrier((norms.astype(a.dtype), columns))
+
+
+def _fit_of_last(B: Array, G: Array, Y: Array, objective: Objective, scale: Scale) -> Array:
+    """1 − ‖T − M‖/‖T‖ from ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², B being the last factor with the weights."""
+    whole = objective.norm(scale)
+    squared = whole**2 + jnp.sum((B.conj() * (row_products(B, G) - 2 * Y)).real)
+    fit = 1 - square_root(squared) / jnp.where(whole > 0, whole, 1)
+    return jnp.where(jnp.isfinite(fit), fit, jnp.nan)

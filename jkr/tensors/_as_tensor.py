@@ -1,0 +1,63 @@
+"""The one place where an argument becomes a `Tensor`, and where it is found out if it is sharded."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jkr import _check
+from jkr._linalg._dtypes import promoted
+from jkr._linalg._mesh import is_sharded
+from jkr.tensors._dense import Dense
+from jkr.tensors._model import Modelled
+from jkr.tensors._tensor import Tensor
+
+
+def as_tensor(name: str, tensor: Any, entry_weights: Any = None, *, order: int = 2) -> Tensor:
+    """A tensor of floating or complex numbers, of that order or more, checked.
+
+    Args:
+        name: the public function.
+        tensor: an array, a CPTensor, or a Tensor.
+        entry_weights: those of an array, or None.
+        order: the least number of modes.
+    """
+    if isinstance(tensor, Dense):
+        if entry_weights is not None and tensor.entry_weights is not None:
+            raise ValueError(
+                f"{name}: entry_weights beside a tensor that has entry weights of its own; "
+                "give them once"
+            )
+        if entry_weights is None:
+            entry_weights = tensor.entry_weights
+        tensor = tensor.array
+    elif is_tensor(tensor):
+        if entry_weights is not None:
+            raise ValueError(
+                f"{name}: entry_weights go with an array, got a {type(tensor).__name__}"
+            )
+        made = tensor if isinstance(tensor, Tensor) else _modelled(name, tensor)
+        _check.tensor_shape(name, made.shape, order=order)
+        return made
+    x = _check.data(name, tensor, order=order)
+    w = None
+    if entry_weights is not None:
+        w = _check.entry_weights(name, entry_weights, x.shape)
+    _check.in_range(name, tensor, x, w)
+    return Dense(x, w, sharded=is_sharded(x))
+
+
+def is_tensor(tensor: Any) -> bool:
+    """Whether an argument is a tensor without being an array."""
+    return isinstance(tensor, Tensor) or (hasattr(tensor, "weights") and hasattr(tensor, "factors"))
+
+
+def _modelled(name: str, model: Any) -> Modelled:
+    factors, rank = _check.factors(name, model.factors)
+    weights = _check.weights(name, model.weights, rank)
+    weights, *factors = promoted(*(_check.inexact(name, a) for a in (weights, *factors)))
+    return Modelled(weights, tuple(factors), any(is_sharded(a) for a in factors))
+
+
+def with_dtype(tensor: Tensor, dtype: Any) -> Tensor:
+    """The tensor in that dtype, untouched where it has it."""
+    return tensor if jnp.dtype(tensor.dtype) == jnp.dtype(dtype) else tensor.astype(dtype)

@@ -1,0 +1,244 @@
+"""A dense array as a tensor, with entry weights if there are any: the only file that asks which."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from jkr._contractions import _elementwise, _passes
+from jkr._linalg._dtypes import Precision
+from jkr._linalg._norms import column_norms, square_root
+from jkr._linalg._small import gram, matmul, pair_columns, product_of_others, square
+from jkr.tensors._tensor import (
+    BAD_ENTRIES,
+    BAD_WEIGHTS,
+    GOOD,
+    Entrywise,
+    Factors,
+    Pass,
+    Scale,
+    Tensor,
+)
+
+_BLOCK = 1 << 20  # entries of a block of an unfolding
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("array", "entry_weights", "weighed"),
+    meta_fields=("sharded",),
+)
+@dataclass(frozen=True)
+class Dense(Tensor):
+    """A dense tensor T (I_1, …, I_N) with entry weights W.
+
+    Nothing is checked when one is made; what reads it checks it.
+
+    Attributes:
+        array: T; NaN and inf may stand where the weight is zero.
+        entry_weights: real W ≥ 0 of T's shape, booleans included: 0 = unobserved, 1 = observed.
+            None stands for ones.
+        weighed: W∘T, once it is known (`prepared`); leave it out.
+        sharded: whether T is spread over devices; found out where T is first used.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> holes = jkr.tensors.Dense(x.at[0, 0, 0].set(jnp.nan), jnp.ones(x.shape).at[0, 0, 0].set(0))
+        >>> bool(jkr.cp.als(holes, 2, key=jax.random.key(1)).fit > 0.99)
+        True
+    """
+
+    array: Array
+    entry_weights: Array | None = None
+    weighed: Array | None = None
+    sharded: bool = field(default=False, kw_only=True)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(I_1, …, I_N)."""
+        return jnp.shape(self.array)
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """That of the array."""
+        return self.array.dtype
+
+    @property
+    def uniform(self) -> bool:
+        """Whether there are no entry weights."""
+        return self.entry_weights is None
+
+    def observed(self) -> Array:
+        """T, with zeros where nothing is observed."""
+        w = self.entry_weights
+        return self.array if w is None else jnp.where(w == 0, 0, self.array)
+
+    def filled(self, model: Callable[[], Array]) -> "Dense":
+        """The array with a model's entries where nothing is observed, without weights."""
+        w = self.entry_weights
+        if w is None:
+            return self
+        return replace(self, array=jnp.where(w == 0, model(), self.array), entry_weights=None)
+
+    def prepared(self) -> "Dense":
+        """The same tensor, W∘T computed."""
+        if self.entry_weights is None or self.weighed is not None:
+            return self
+        return replace(self, weighed=self._product())
+
+    def passes(self, precision: Precision = None) -> tuple[Pass, ...]:
+        """Two, each a matrix product with the array; with weights, one more with those."""
+        groups = _passes.groups(self.shape, sharded=self.sharded)
+        return tuple(self._pass(group, precision) for group in groups)
+
+    def _pass(self, group: _passes.Group, precision: Precision) -> Pass:
+        x, w = self._product(), self.entry_weights
+        weights = None if w is None else w.astype(x.dtype)
+
+        def contract(columns: Factors) -> tuple[Array, Any]:
+            of_x = group.contract(x, columns, precision=precision)
+            if weights is None:
+                return of_x, None
+            # The pairs of conjugate columns are those of the columns, conjugated back (J3ᴴ).
+            pairs = [pair_columns(a.conj()) for a in columns]
+            return of_x, group.contract(weights, pairs, precision=precision)
+
+        def mttkrp(partial: Any, columns: Factors, mode: int) -> Array:
+            return group.finish(partial[0], columns, mode=mode)
+
+        def gram(partial: Any, factors: Factors, grams: Factors, mode: int) -> Array:
+            if weights is None:
+                return product_of_others(grams, mode)
+            pairs = [pair_columns(a) for a in factors]
+            upper = group.finish(partial[1], pairs, mode=mode)
+            return square(upper, factors[mode].shape[1])
+
+        return Pass(group.modes, contract, mttkrp, gram)
+
+    def entrywise(
+        self,
+        f: Entrywise,
+        model: tuple[Array, Factors],
+        columns: Factors | None = None,
+        *,
+        precision: Precision = None,
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """In blocks, or as a whole where the array is sharded."""
+        return _elementwise.entrywise(
+            f,
+            [model],
+            self.array,
+            self.entry_weights,
+            columns,
+            sharded=self.sharded,
+            precision=precision,
+        )
+
+    def project(self, matrices: Factors) -> Array:
+        """T ×ₙ Uₙᴴ, a mode at a time."""
+        core = self.observed()
+        for u in matrices:
+            core = jnp.tensordot(core, u.conj(), ((0,), (0,)), precision="highest")
+        return core
+
+    def scale(self, low: float = -inf, high: float = inf) -> Scale:
+        """The largest entry, the norm, and whether all is finite and in range."""
+        # `isfinite` of an entry, not of the largest: reductions by max drop NaN in XLA on CPU.
+        seen = self.observed()
+        parts = (seen.real, seen.imag) if jnp.iscomplexobj(seen) else (seen,)
+        largest = lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(p)) for p in parts])))
+        finite = jnp.all(jnp.isfinite(seen))
+        status = jnp.where(finite, GOOD, BAD_ENTRIES)
+        if (low, high) != (-inf, inf):
+            inside = jnp.all((seen >= low) & (seen <= high))
+            status = jnp.where(inside, status, BAD_ENTRIES)
+        unit = jnp.where(finite & (largest > 0), largest, 1)
+        scaled = seen / unit.astype(seen.dtype)
+        squares, weight = (scaled * scaled.conj()).real, jnp.ones_like(unit)
+        w = self.entry_weights
+        if w is not None:
+            good = jnp.all(jnp.isfinite(w) & (w >= 0)) & jnp.any(w > 0)
+            status = jnp.where(good, status, BAD_WEIGHTS)
+            largest = lax.stop_gradient(jnp.max(w).astype(unit.dtype))
+            weight = jnp.where(largest > 0, largest, 1)
+            squares = w.astype(unit.dtype) / weight * squares
+        return Scale(unit, square_root(jnp.sum(squares)), weight, status)
+
+    def leading(self, mode: int, count: int) -> Array:
+        """The eigenvectors of the unfolding's Gram, unobserved entries as zeros.
+
+        Where the mode is longer than all others together, those of the smaller Gram
+        X₍ₙ₎ᴴX₍ₙ₎ = VΣ²Vᴴ, and U = X₍ₙ₎VΣ⁻¹.
+        """
+        x = self.observed()
+        others = x.size // x.shape[mode]
+        if x.shape[mode] <= others:
+            G = _unfolding_gram(x, mode, sharded=self.sharded)
+            return jnp.linalg.eigh(G)[1][:, ::-1][:, :count]
+        X = jnp.moveaxis(x, mode, 0).reshape(x.shape[mode], others)
+        columns = matmul(X, jnp.linalg.eigh(gram(X, X))[1][:, ::-1][:, :count])
+        norms = column_norms(columns)
+        return columns / jnp.where(norms > 0, norms, 1).astype(x.dtype)[None, :]
+
+    def squared_norm(self) -> Array:
+        """Σ W|T|², the sum as it stands."""
+        seen = self.observed()
+        squares = (seen * seen.conj()).real
+        w = self.entry_weights
+        return jnp.sum(squares if w is None else w.astype(squares.dtype) * squares)
+
+    def rows(self) -> tuple[Array, ...]:
+        """Of each mode, the indices at which anything is observed."""
+        w = self.entry_weights
+        if w is None:
+            return super().rows()
+        modes = range(w.ndim)
+        return tuple(jnp.any(w != 0, axis=tuple(m for m in modes if m != n)) for n in modes)
+
+    def observations(self) -> Array:
+        """How many entries have a weight that is not zero."""
+        w = self.entry_weights
+        return super().observations() if w is None else jnp.sum(w != 0).astype(float)
+
+    def astype(self, dtype: DTypeLike) -> "Dense":
+        """The same tensor in another precision; weights are real, and floating from here on."""
+        real = jnp.zeros((), dtype).real.dtype
+        w, weighed = self.entry_weights, self.weighed
+        return replace(
+            self,
+            array=self.array.astype(dtype),
+            entry_weights=None if w is None else w.astype(real),
+            weighed=None if weighed is None else weighed.astype(dtype),
+        )
+
+    def _product(self) -> Array:
+        """W∘T."""
+        if self.weighed is not None:
+            return self.weighed
+        w = self.entry_weights
+        return self.array if w is None else w.astype(self.array.dtype) * self.observed()
+
+
+def _unfolding_gram(x: Array, mode: int, *, sharded: bool) -> Array:
+    """X₍ₙ₎X₍ₙ₎ᴴ, a block of the modes before it at a time, so that no copy of X is transposed."""
+    before, rows = math.prod(x.shape[:mode]), x.shape[mode]
+    blocks = x.reshape(before, rows, -1)
+    size = max(1, _BLOCK // max(1, blocks[0].size))
+    if sharded or before % size or size >= before:
+        rest = tuple(m for m in range(x.ndim) if m != mode)
+        return lax.dot_general(x, x.conj(), ((rest, rest), ((), ())), precision="highest")
+
+    def add(total: Array, block: Array) -> tuple[Array, None]:
+        contracted = (((0, 2), (0, 2)), ((), ()))
+        return total + lax.dot_general(block, block.conj(), contracted, precision="highest"), None
+
+    start = jnp.zeros((rows, rows), x.dtype)
+    return lax.scan(add, start, blocks.reshape(-1, size, rows, blocks.shape[2]))[0]

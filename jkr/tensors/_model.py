@@ -1,0 +1,113 @@
+"""A CP model as a tensor: what is asked of it comes from Grams, and it is never formed (J6).
+
+With T = ⟦μ; B_1, …, B_M⟧, its MTTKRP with any columns is T₍ₙ₎(∗_{m≠n} C_m) =
+Bₙ diag(μ) ∘_{m≠n} (B_mᵀC_m), and its norm that of the Grams. So models can be added, re-compressed
+and compared at the cost of small products.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from jkr._contractions import _elementwise
+from jkr._linalg._dtypes import Precision
+from jkr._linalg._norms import column_norms, square_root
+from jkr._linalg._small import gram, matmul, product_of_others
+from jkr._products._hadamard import hadamard
+from jkr.tensors._tensor import BAD_ENTRIES, GOOD, Entrywise, Factors, Pass, Scale, Tensor
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=("weights", "factors"), meta_fields=("sharded",)
+)
+@dataclass(frozen=True)
+class Modelled(Tensor):
+    """The tensor that a CP model stands for.
+
+    Attributes:
+        weights: μ (M,).
+        factors: Bₙ (I_n, M), one a mode.
+        sharded: whether they are spread over devices.
+    """
+
+    weights: Array
+    factors: tuple[Array, ...]
+    sharded: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(I_1, …, I_N)."""
+        return tuple(b.shape[0] for b in self.factors)
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """That of weights and factors."""
+        return self.weights.dtype
+
+    def passes(self, precision: Precision = None) -> tuple[Pass, ...]:
+        """One, which reads nothing but factors."""
+
+        def contract(columns: Factors) -> None:
+            return None
+
+        def mttkrp(partial: Any, columns: Factors, mode: int) -> Array:
+            crossed = [gram(b.conj(), c) for b, c in zip(self.factors, columns, strict=True)]
+            return matmul(
+                self.factors[mode] * self.weights[None, :], product_of_others(crossed, mode)
+            )
+
+        def of_grams(partial: Any, factors: Factors, grams: Factors, mode: int) -> Array:
+            return product_of_others(grams, mode)
+
+        return (Pass(tuple(range(self.ndim)), contract, mttkrp, of_grams),)
+
+    def entrywise(
+        self,
+        f: Entrywise,
+        model: tuple[Array, Factors],
+        columns: Factors | None = None,
+        *,
+        precision: Precision = None,
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Blocks of both models at a time."""
+        return _elementwise.entrywise(
+            f,
+            [model, (self.weights, self.factors)],
+            None,
+            None,
+            columns,
+            sharded=self.sharded,
+            precision=precision,
+        )
+
+    def project(self, matrices: Factors) -> Array:
+        """⟦μ; U_1ᴴB_1, …⟧, formed: it is as small as the matrices say."""
+        small = tuple(gram(u, b) for u, b in zip(matrices, self.factors, strict=True))
+        return _elementwise.dense((self.weights, small), "highest")
+
+    def scale(self, low: float = -inf, high: float = inf) -> Scale:
+        """The norm of its largest component, its norm, and whether all is finite and in range."""
+        norms = [column_norms(b) for b in self.factors]
+        sizes = hadamard(*(n[None, :] for n in norms))[0] * jnp.abs(self.weights)
+        largest = jnp.max(sizes)
+        finite = jnp.all(jnp.isfinite(sizes))
+        unit = jnp.where(finite & (largest > 0), largest, 1)
+        units = [
+            b / jnp.where(n > 0, n, 1)[None, :].astype(b.dtype)
+            for b, n in zip(self.factors, norms, strict=True)
+        ]
+        turn = self.weights / jnp.where(self.weights == 0, 1, jnp.abs(self.weights))
+        mu = sizes.astype(self.dtype) * turn / unit.astype(self.dtype)
+        squared = mu.conj() @ matmul(hadamard(*(gram(u, u) for u in units)), mu)
+        status = jnp.where(finite, GOOD, BAD_ENTRIES)
+        if (low, high) != (-inf, inf):
+            outside = lambda m, t: (jnp.where((t < low) | (t > high), 1.0, 0.0), None)  # noqa: E731
+            count = self.entrywise(outside, (self.weights, self.factors))[0]
+            status = jnp.where(count > 0, BAD_ENTRIES, status)
+        return Scale(unit, square_root(squared.real), jnp.ones_like(unit), status)
