@@ -35,7 +35,7 @@ Conventions:
 - dtypes are kept; integers are exact in products (within their width) and become the default float
   in fits. JAX itself turns 64-bit input into 32 bits unless `jax_enable_x64` is set.
 - Laws and rules are cited by their labels: I1–I34 and J1–J6 are written out as code, and tested, in
-  `tests/test_laws.py`; R1–R7 are the rules listed in `jkr._contractions`.
+  `tests/test_laws.py`; R1–R7 are the rules listed in `docs/rules.md`.
 - Errors. Shapes that do not fit are a `ValueError` at trace time that names the function, the rule
   and the shapes; so is, everywhere, what is no array of numbers, and a float of 8 bits where
   floating numbers are needed. Trouble at run time is a status in the result.

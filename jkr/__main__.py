@@ -17,8 +17,8 @@ import numpy as np
 
 import jkr
 from jkr import cp, datasets
-from jkr.cp._files import named, replace
-from jkr.cp._result import NOT_FINITE
+from jkr.cp._fit._result import NOT_FINITE
+from jkr.cp._model._files import named, replace
 
 _EVERY = 10  # sweeps between two progress lines
 

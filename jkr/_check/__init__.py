@@ -23,6 +23,7 @@ from jkr._check._arrays import real_vector as real_vector
 from jkr._check._arrays import scalar as scalar
 from jkr._check._fits import at_least_zero as at_least_zero
 from jkr._check._fits import constraints as constraints
+from jkr._check._fits import differentiable as differentiable
 from jkr._check._fits import fixed_modes as fixed_modes
 from jkr._check._fits import good_data as good_data
 from jkr._check._fits import held_factors as held_factors
@@ -31,6 +32,7 @@ from jkr._check._fits import mapping as mapping
 from jkr._check._fits import one_a_mode as one_a_mode
 from jkr._check._fits import optimizer as optimizer
 from jkr._check._fits import real_factors as real_factors
+from jkr._check._fits import result as result
 from jkr._check._fits import smooth_constraints as smooth_constraints
 from jkr._check._fits import start as start
 from jkr._check._fits import state as state
@@ -68,9 +70,11 @@ from jkr._check._options import function as function
 from jkr._check._options import key as key
 from jkr._check._options import kinds as kinds
 from jkr._check._options import number as number
+from jkr._check._options import of_model_and_data as of_model_and_data
 from jkr._check._options import one_number as one_number
 from jkr._check._options import one_of as one_of
 from jkr._check._options import sizes as sizes
+from jkr._check._options import value_of_penalty as value_of_penalty
 from jkr._check._tensors import array_of as array_of
 from jkr._check._tensors import bases as bases
 from jkr._check._tensors import data as data
@@ -84,3 +88,5 @@ from jkr._check._tensors import smoothing as smoothing
 from jkr._check._tensors import tensor as tensor
 from jkr._check._tensors import tensor_shape as tensor_shape
 from jkr._check._tensors import unfolded as unfolded
+from jkr._check._tensors import weights_of_array as weights_of_array
+from jkr._check._tensors import weights_once as weights_once

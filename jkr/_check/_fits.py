@@ -108,6 +108,12 @@ def start(
     return init, None
 
 
+def result(name: str, result: Any, kind: type) -> None:
+    """What a fit returned."""
+    if not isinstance(result, kind):
+        raise ValueError(f"{name}: result needs to be a CPResult, got {type(result).__name__}")
+
+
 def state(name: str, state: Any, shape: Sizes) -> Any:
     """The model of a state, of that shape."""
     cp = getattr(state, "cp", None)
@@ -149,6 +155,15 @@ def weights_that_are_arrays(name: str, there: bool) -> None:
     """Entry weights, if there are any, that are an array of the tensor's shape."""
     if not there:
         raise ValueError(f"{name}: entry weights need to be an array; use a jkr.tensors.Dense")
+
+
+def differentiable(others: Sequence[Any]) -> None:
+    """Constraints through which solutions are differentiated: none others."""
+    if others:
+        raise ValueError(
+            "cp: derivatives through a fit know nonnegative and fixed factors, got the constraint "
+            f"{type(others[0]).__name__}; put jax.lax.stop_gradient around the data"
+        )
 
 
 def good_data(name: str, message: str) -> None:

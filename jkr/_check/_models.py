@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
@@ -24,6 +25,8 @@ def weights(name: str, weights: ArrayLike, rank: int) -> Array:
 
 def rank(name: str, rank: int) -> int:
     """A number of components, at least 1."""
+    if isinstance(rank, bool | np.bool_):
+        raise ValueError(f"{name}: rank needs to be an int, got {rank}")
     return at_least(name, "rank", rank)
 
 

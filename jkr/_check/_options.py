@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +87,20 @@ def elementwise(name: str, what: str, out: Any, entries: Any) -> None:
             f"{name}: {what} needs to give one real number an entry, got {got} "
             f"for shape {entries.shape}, {entries.dtype}"
         )
+
+
+def of_model_and_data(name: str, what: str, value: Any, error: Exception) -> NoReturn:
+    """A function that failed when it was called with a model and data."""
+    raise ValueError(
+        f"{name}: {what} needs to be a function of (model, data), got {value!r}, "
+        f"which fails with: {error}"
+    ) from error
+
+
+def value_of_penalty(name: str, kind: str, value: Any) -> None:
+    """The function that a penalty adds to the objective."""
+    if kind == "penalty" and value is None:
+        raise ValueError(f"{name}: a penalty needs its value, got None")
 
 
 def one_number(name: str, what: str, out: Any) -> None:

@@ -104,6 +104,22 @@ def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:
     return w
 
 
+def weights_once(name: str, weights: Any, own: Any) -> Any:
+    """Entry weights, beside a tensor or its own."""
+    if weights is not None and own is not None:
+        raise ValueError(
+            f"{name}: entry_weights beside a tensor that has entry weights of its own; give them "
+            "once"
+        )
+    return own if weights is None else weights
+
+
+def weights_of_array(name: str, weights: Any, x: Any) -> None:
+    """No entry weights beside what is no array."""
+    if weights is not None:
+        raise ValueError(f"{name}: entry_weights go with an array, got a {type(x).__name__}")
+
+
 def same_shape(name: str, a: Sizes, b: Sizes) -> None:
     """Two tensors of one shape."""
     if a != b:

@@ -6,7 +6,7 @@ tiny products (hundreds of fits of rank 4 under `vmap`) would call the matrix-pr
 for each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +53,25 @@ def square(upper: Array, rank: int) -> Array:
     matrices = upper[..., place]
     below = np.tril(np.ones((rank, rank), bool), -1).reshape((1,) * (upper.ndim - 1) + (rank, rank))
     return jnp.where(below, matrices.conj(), matrices) if jnp.iscomplexobj(upper) else matrices
+
+
+def by_pairs(
+    f: Callable[[list[Array]], tuple[Array, ...]], factors: Sequence[Array], *, at_once: bool
+) -> tuple[Array, ...]:
+    """Hermitian matrices (I, R, R) from what a function gives for pairs of columns, (I, R(R+1)/2).
+
+    All pairs at once, or R of them at a time: together their partial sums may be as large as the
+    tensor that they are contracted with.
+    """
+    pairs, rank = [pair_columns(a) for a in factors], factors[0].shape[1]
+    count = pairs[0].shape[1]
+    if at_once or count <= rank:
+        return tuple(square(upper, rank) for upper in f(pairs))
+    chunks = -(-count // rank)
+    padded = (jnp.pad(a, ((0, 0), (0, chunks * rank - count))) for a in pairs)
+    chunked = [jnp.moveaxis(a.reshape(-1, chunks, rank), 1, 0) for a in padded]
+    uppers = (jnp.moveaxis(y, 0, 1).reshape(y.shape[1], -1) for y in lax.map(f, chunked))
+    return tuple(square(upper[:, :count], rank) for upper in uppers)
 
 
 def framed(G: Array, D: Array) -> Array:

@@ -27,6 +27,7 @@ Source: Huang, Sidiropoulos & Liavas, IEEE Trans. Signal Process. 64 (2016) 5052
 doi:10.1109/TSP.2016.2576427.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -52,7 +53,7 @@ _ZERO = 1e-6  # of the largest entry: a zero that is to move, where it is square
 _ROUNDS = 10  # of ADMM for one factor; its dual variable is kept for the next sweep
 
 
-class Constraint:
+class Constraint(ABC):
     """A constraint on one factor; a pytree, so that its numbers can be traced and differentiated.
 
     Derive from it, register the class as a pytree (`jax.tree_util.register_dataclass`), and write
@@ -65,10 +66,11 @@ class Constraint:
     """
 
     kind: Kind = "cone"
+    differentiable: ClassVar[bool] = False  # whether `moves` says all of how solutions move
 
+    @abstractmethod
     def prox(self, y: Array, step: Array) -> Array:
         """argmin_Z ½‖Z − Y‖² + step·value(Z), or the point of the set that is nearest to Y."""
-        raise TypeError(f"{type(self).__name__} needs a prox")
 
     def value(self, a: Array) -> Array:
         """What it adds to the objective, a real scalar; 0 for a set."""
@@ -99,14 +101,6 @@ class Constraint:
     def moves(self, a: Array) -> Array:
         """Which entries of a solution a small change of the data moves: a mask."""
         return jnp.ones(a.shape, bool)
-
-    def parameters(self, a: Array) -> Any:
-        """Real arrays that an optimiser may move freely; `factor` makes the factor of them."""
-        raise TypeError(f"{type(self).__name__} has no free parameters")
-
-    def factor(self, parameters: Any) -> Array:
-        """The factor of such parameters, which obeys the constraint."""
-        raise TypeError(f"{type(self).__name__} has no free parameters")
 
     def at_bound(self, a: Array, slope: Array, curvature: Array) -> Array:
         """A factor near its solution, with entries that one Newton step would fix, fixed."""
@@ -147,12 +141,25 @@ def admm(
     return lax.fori_loop(0, _ROUNDS, step, (previous, dual))
 
 
+class Parametrised(Constraint):
+    """A constraint that free parameters obey: one that `gcp` takes, too."""
+
+    @abstractmethod
+    def parameters(self, a: Array) -> Any:
+        """Real arrays that an optimiser may move as it likes."""
+
+    @abstractmethod
+    def factor(self, parameters: Any) -> Array:
+        """The factor of such parameters."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Free(Constraint):
+class Free(Parametrised):
     """No constraint."""
 
     kind: ClassVar[Kind] = "free"
+    differentiable: ClassVar[bool] = True
 
     def prox(self, y: Array, step: Array) -> Array:
         """Y itself."""
@@ -189,6 +196,7 @@ class Fixed(Constraint):
 
     factor: Array
     kind: ClassVar[Kind] = "fixed"
+    differentiable: ClassVar[bool] = True
 
     def prox(self, y: Array, step: Array) -> Array:
         """The factor."""
@@ -201,10 +209,11 @@ class Fixed(Constraint):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Nonnegative(Constraint):
+class Nonnegative(Parametrised):
     """A ≥ 0."""
 
     kind: ClassVar[Kind] = "cone"
+    differentiable: ClassVar[bool] = True
 
     def prox(self, y: Array, step: Array) -> Array:
         """The positive part."""
@@ -336,7 +345,8 @@ def nonnegative() -> Constraint:
         >>> import jax, jkr
         >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
         >>> bound = {2: jkr.cp.constraints.nonnegative()}
-        >>> bool((jkr.cp.als(x, 2, key=jax.random.key(1), constraints=bound).cp.factors[2] >= 0).all())
+        >>> result = jkr.cp.als(x, 2, key=jax.random.key(1), constraints=bound)
+        >>> bool((result.cp.factors[2] >= 0).all())
         True
 
     Source: Cichocki & Phan, IEICE Trans. Fundamentals E92-A (2009) 708–721,
@@ -447,8 +457,7 @@ def prox(
         _check.function(name, "value", value)
     chosen = kind if kind is not None else ("cone" if value is None else "penalty")
     _check.one_of(name, "kind", chosen, ("cone", "bounded", "penalty"))
-    if chosen == "penalty" and value is None:
-        raise ValueError(f"{name}: a penalty needs its value, got None")
+    _check.value_of_penalty(name, chosen, value)
     function = None if value is None else _as_partial(value)
     return Proximal(_as_partial(f), function, chosen)
 

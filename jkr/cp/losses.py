@@ -320,9 +320,6 @@ def checked_loss(name: str, loss: Loss | Callable[[Array, Array], Array], x: Arr
     try:
         out = jax.eval_shape(known.function, entries, entries)
     except TypeError as error:
-        raise ValueError(
-            f"{name}: loss needs to be a function of (model, data), got {loss!r}, "
-            f"which fails with: {error}"
-        ) from error
+        _check.of_model_and_data(name, "loss", loss, error)
     _check.elementwise(name, "loss", out, entries)
     return known

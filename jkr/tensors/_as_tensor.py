@@ -1,4 +1,4 @@
-"""The one place where an argument becomes a `Tensor`, and where it is found out if it is sharded."""
+"""The one place where an argument becomes a `Tensor`, and where is seen whether it is sharded."""
 
 from typing import Any
 
@@ -22,19 +22,10 @@ def as_tensor(name: str, tensor: Any, entry_weights: Any = None, *, order: int =
         order: the least number of modes.
     """
     if isinstance(tensor, Dense):
-        if entry_weights is not None and tensor.entry_weights is not None:
-            raise ValueError(
-                f"{name}: entry_weights beside a tensor that has entry weights of its own; "
-                "give them once"
-            )
-        if entry_weights is None:
-            entry_weights = tensor.entry_weights
+        entry_weights = _check.weights_once(name, entry_weights, tensor.entry_weights)
         tensor = tensor.array
     elif is_tensor(tensor):
-        if entry_weights is not None:
-            raise ValueError(
-                f"{name}: entry_weights go with an array, got a {type(tensor).__name__}"
-            )
+        _check.weights_of_array(name, entry_weights, tensor)
         made = tensor if isinstance(tensor, Tensor) else _modelled(name, tensor)
         _check.tensor_shape(name, made.shape, order=order)
         return made

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jkr._contractions import _elementwise, _passes
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, square_root
-from jkr._linalg._small import gram, matmul, pair_columns, product_of_others, square
+from jkr._linalg._small import by_pairs, gram, matmul, pair_columns, product_of_others
 from jkr.tensors._tensor import (
     BAD_ENTRIES,
     BAD_WEIGHTS,
@@ -27,7 +27,7 @@ from jkr.tensors._tensor import (
     Tensor,
 )
 
-_BLOCK = 1 << 20  # entries of a block of an unfolding
+_BLOCK = 1 << 20  # entries that may be held beside the array
 
 
 @partial(
@@ -51,8 +51,9 @@ class Dense(Tensor):
     Example:
         >>> import jax, jax.numpy as jnp, jkr
         >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
-        >>> holes = jkr.tensors.Dense(x.at[0, 0, 0].set(jnp.nan), jnp.ones(x.shape).at[0, 0, 0].set(0))
-        >>> bool(jkr.cp.als(holes, 2, key=jax.random.key(1)).fit > 0.99)
+        >>> holes = jnp.where(x > 5, jnp.nan, x)
+        >>> data = jkr.tensors.Dense(holes, jnp.isfinite(holes))
+        >>> bool(jkr.cp.als(data, 2, key=jax.random.key(1)).fit > 0.99)
         True
     """
 
@@ -102,10 +103,14 @@ class Dense(Tensor):
     def _pass(self, group: _passes.Group, precision: Precision) -> Pass:
         x, w = self._product(), self.entry_weights
         weights = None if w is None else w.astype(x.dtype)
+        # All pairs of columns share a reading of W, unless their partial sums would outgrow it.
+        large = x.size > _BLOCK
 
         def contract(columns: Factors) -> tuple[Array, Any]:
             of_x = group.contract(x, columns, precision=precision)
             if weights is None:
+                return of_x, None
+            if large:
                 return of_x, None
             # The pairs of conjugate columns are those of the columns, conjugated back (J3ᴴ).
             pairs = [pair_columns(a.conj()) for a in columns]
@@ -117,9 +122,14 @@ class Dense(Tensor):
         def gram(partial: Any, factors: Factors, grams: Factors, mode: int) -> Array:
             if weights is None:
                 return product_of_others(grams, mode)
-            pairs = [pair_columns(a) for a in factors]
-            upper = group.finish(partial[1], pairs, mode=mode)
-            return square(upper, factors[mode].shape[1])
+
+            def of_pairs(pairs: list[Array]) -> tuple[Array]:
+                read = partial[1]
+                if large:
+                    read = group.contract(weights, pairs, precision=precision)
+                return (group.finish(read, pairs, mode=mode),)
+
+            return by_pairs(of_pairs, factors, at_once=not large)[0]
 
         return Pass(group.modes, contract, mttkrp, gram)
 

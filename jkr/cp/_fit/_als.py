@@ -1,4 +1,4 @@
-"""`cp.ALS` and `cp.als`: alternating least squares as users call it. The algorithm is `_solvers`."""
+"""`cp.ALS` and `cp.als`: alternating least squares as users call it (the algorithm: `_solvers`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
@@ -128,8 +128,8 @@ def als(
         >>> bool(result.converged), bool(result.fit > 0.99)
         (True, True)
 
-    Derivative (R7, `docs/rules.md`): that of the solution, by one linear system, whatever the number
-    of sweeps.
+    Derivative (R7, `docs/rules.md`): that of the solution, by one linear system, whatever the
+    number of sweeps.
 
     Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3.
     """

@@ -25,10 +25,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from jkr import _check
 from jkr._linalg._cg import solve_symmetric
 from jkr._linalg._psd import inverse_root
 from jkr._linalg._small import matmul
-from jkr._linalg._tangents import pushed
+from jkr._linalg._tangents import is_zero, pushed
 from jkr.cp._fit._result import CPResult
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective, squared_error
@@ -40,8 +41,10 @@ Linear = Callable[[Array], Array]
 
 def with_derivatives(result: CPResult, objective: Objective) -> CPResult:
     """The same result as a function of all that the objective depends on."""
-    _refuse_kinds(objective)
     result = lax.stop_gradient(result)
+    if not all(c.differentiable for c in objective.constraints):
+        cp, error = _without_derivatives((result.cp, result.relative_error), objective)
+        return result._replace(cp=cp, relative_error=error, fit=1 - error)
     scale, *_ = lax.stop_gradient(objective).scales()
     problem, unit = objective.in_units(scale), objective.unit(scale).astype(objective.dtype)
     units = objective.movable(result.cp.factors)
@@ -51,8 +54,18 @@ def with_derivatives(result: CPResult, objective: Objective) -> CPResult:
     return result._replace(cp=cp, relative_error=error, fit=1 - error)
 
 
-def _refuse_kinds(objective: Objective) -> None:
-    """Nothing here yet."""
+@jax.custom_jvp
+def _without_derivatives(values: Any, objective: Objective) -> Any:
+    """The values themselves, of a fit whose solution is known to move in ways not derived here."""
+    return values
+
+
+@partial(_without_derivatives.defjvp, symbolic_zeros=True)
+def _without_derivatives_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    values, objective = primals
+    if not all(is_zero(d) for d in jax.tree.leaves(tangents[1])):
+        _check.differentiable([c for c in objective.constraints if not c.differentiable])
+    return values, jax.tree.map(jnp.zeros_like, values)
 
 
 class System(NamedTuple):

@@ -92,8 +92,7 @@ def pullback(
     """
     name = "cp.pullback"
     made = as_tensor(name, tensor, entry_weights)
-    if not isinstance(result, CPResult) or result.objective is None:
-        raise ValueError(f"{name}: result needs to be a CPResult, got {type(result).__name__}")
+    _check.result(name, result, CPResult)
     rank = result.cp.rank
     model, direction = (
         CPTensor(weights, tuple(factors))

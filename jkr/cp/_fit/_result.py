@@ -78,18 +78,19 @@ class CPResult(NamedTuple):
             rough; 2 converged to dependent components; 3 max_iters reached; 4 interrupted; 5 not
             finite; 6 NaN or inf in the data; 7 entry weights that are negative, not finite or all
             zero. `message` says it in words.
-        stationarity: how far the fit is from a stationary point: the gradient with respect to a
-            free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that multiplies
-            it, the largest of all modes, a real scalar (for other losses f than least squares, over
-            ‖W½∘f'‖ and ‖W½∘f''∘M‖); of a nonnegative factor the gradient's projection, of float16 and bfloat16 data
-            before rounding; inf where it is not finite. Derivatives through the fit are in error by
-            about this times the condition of the problem.
+        stationarity: how far the fit is from a stationary point, a real scalar: the gradient with
+            respect to a free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that
+            multiplies it, the largest of all modes. For other losses f than least squares it is
+            over ‖W½∘f'‖ and ‖W½∘f''∘M‖; of a factor with a constraint, the residual of that
+            instead; of float16 and bfloat16 data, before rounding; inf where it is not finite.
+            Derivatives through the fit are in error by about this times the condition of the
+            problem.
         history: fit after each sweep of `als`, or objective after each step of `gcp`,
             (max_iters,), padded with its last value, which is exact. The fit is from
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not
             resolved.
-        objective: what was minimised, without the tensor: loss, constraints, l2, penalty, precision.
+        objective: what was minimised, but for the tensor: loss, constraints, l2, penalty.
 
     Example:
         >>> import jax, jkr

@@ -1,8 +1,8 @@
 """Solvers as users meet them: an algorithm and the options of a fit, bound once.
 
 A solver is a pytree: l2, tol, and the numbers of constraints and penalties are leaves, all else is
-static. It is a function from a tensor and a rank to a result, and has the two halves of that, `init`
-and `step`, for loops of one's own.
+static. It is a function from a tensor and a rank to a result, and has the two halves of that,
+`init` and `step`, for loops of your own.
 """
 
 from collections.abc import Callable, Mapping, Sequence

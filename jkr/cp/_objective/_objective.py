@@ -1,4 +1,4 @@
-"""What a fit minimises, and what follows from it at a model: gradient, curvature, how far it is off.
+"""What a fit minimises, and what follows from it at a model: gradient, curvature, stationarity.
 
 F(A) = Σ_terms w·Σ W∘f(M, T/u) + ½ l2 Σ‖Aₙ‖² + g(A) + Σ cₙ(Aₙ) over the free factors A, where M is
 the model, f the loss of the term, u its unit, g the user's penalty and cₙ the penalty of a
@@ -23,7 +23,7 @@ from jax.typing import DTypeLike
 
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, unit_columns
-from jkr._linalg._small import framed, gram, pair_columns, product_of_others, square
+from jkr._linalg._small import by_pairs, framed, gram, product_of_others
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._loss import entry_loss, of_scaled, residual_mttkrps
@@ -132,7 +132,7 @@ class Objective:
         return tuple(factors[n] for n in self.free)
 
     def balanced(self, cp: CPTensor) -> tuple[Array, Factors]:
-        """A model's weights, spread evenly over the bearers; what is left of them, and the factors."""
+        """Weights spread evenly over the bearers: what is left of them, and the free factors."""
         if not self.bearers:
             return cp.weights, self.movable(cp.factors)
         size = cp.weights.real
@@ -264,7 +264,7 @@ class Objective:
         return jnp.where(jnp.isfinite(total) & (total > 0), total, 1)
 
     def curvature(self, weights: Array, free: Factors) -> Factors:
-        """Diagonal blocks of JᴴHJ + l2, of the free factors, H the second derivatives of the losses.
+        """Diagonal blocks of JᴴHJ + l2, of the free factors, H the losses' second derivatives.
 
         One matrix a mode, (R, R), where normal equations serve whole modes; one a row, (I, R, R),
         where H, a tensor of nonnegative entries, weighs them (J3ᴴ).
@@ -350,23 +350,11 @@ class Objective:
 
 
 def row_grams(term: Term, model: CPTensor) -> Factors:
-    """KᴴHK of every row of every mode, (I, R, R), H = W∘∂²f/∂M² where it is positive (J3ᴴ).
-
-    Of a large tensor, R pairs of columns at a time: all R(R+1)/2 together would have partial sums
-    as large as the tensor.
-    """
+    """KᴴHK of every row of every mode, (I, R, R), H = W∘∂²f/∂M² where it is positive (J3ᴴ)."""
     tensor, entry = term.tensor, partial(_second_derivative, term.function)
-    pairs = [pair_columns(a) for a in model.factors]
-    rank, count = model.rank, pairs[0].shape[1]
-    if math.prod(tensor.shape) <= _SMALL or count <= rank:
-        upper = tensor.entrywise(entry, model, pairs)[1]
-    else:
-        chunks = -(-count // rank)
-        padded = [jnp.pad(a, ((0, 0), (0, chunks * rank - count))) for a in pairs]
-        chunked = [jnp.moveaxis(a.reshape(-1, chunks, rank), 1, 0) for a in padded]
-        parts = lax.map(lambda columns: tensor.entrywise(entry, model, columns)[1], chunked)
-        upper = [jnp.moveaxis(a, 0, 1).reshape(a.shape[1], -1)[:, :count] for a in parts]
-    return tuple(square(a, rank) for a in upper)
+    at_once = math.prod(tensor.shape) <= _SMALL
+    of_pairs = lambda pairs: tensor.entrywise(entry, model, pairs)[1]  # noqa: E731
+    return by_pairs(of_pairs, model.factors, at_once=at_once)
 
 
 def _second_derivative(f: Callable[[Array, Array], Array], m: Array, t: Array):

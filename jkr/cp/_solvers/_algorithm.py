@@ -1,5 +1,6 @@
 """What an algorithm is: how to begin from a start, and how to take one step on an objective."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from jkr.cp._model._cptensor import CPTensor
@@ -21,7 +22,7 @@ class Start(NamedTuple):
     drawn: bool
 
 
-class Algorithm:
+class Algorithm(ABC):
     """How a fit is made; a pytree. Derive from it and write `init` and `step`.
 
     A state is a NamedTuple with at least
@@ -45,16 +46,16 @@ class Algorithm:
     title: ClassVar[str] = "fit"
     watches: ClassVar[Literal["fit", "objective"]] = "objective"
 
-    def check(self, name: str, objective: Objective) -> None:
+    def check(self, name: str, objective: Objective) -> None:  # noqa: B027 (few have to)
         """Refuse, in the name of a function, an objective that it cannot minimise."""
 
+    @abstractmethod
     def init(self, objective: Objective, start: Start) -> Any:
         """The state before the first step."""
-        raise TypeError(f"{type(self).__name__} needs an init")
 
+    @abstractmethod
     def step(self, objective: Objective, state: Any) -> Any:
         """The state after one more step."""
-        raise TypeError(f"{type(self).__name__} needs a step")
 
     def finish(self, objective: Objective, cp: CPTensor) -> CPTensor:
         """The model that a fit returns, of the one that its last step left."""

@@ -25,7 +25,7 @@ from jkr._linalg._norms import column_norms
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
-from jkr.cp.constraints import Fixed, Free, Nonnegative
+from jkr.cp.constraints import Fixed, Parametrised
 
 if TYPE_CHECKING:
     import optax
@@ -88,7 +88,7 @@ class Descent(Algorithm):
 
     def check(self, name: str, objective: Objective) -> None:
         """Constraints that free parameters can obey."""
-        _check.smooth_constraints(name, objective.constraints, (Free, Fixed, Nonnegative))
+        _check.smooth_constraints(name, objective.constraints, (Parametrised, Fixed))
 
     def init(self, objective: Objective, start: Start) -> GCPState:
         """The state before the first step."""
