@@ -18,6 +18,7 @@ from jkr._check._arrays import nonnegative_scalar as nonnegative_scalar
 from jkr._check._arrays import not_negative as not_negative
 from jkr._check._arrays import positive as positive
 from jkr._check._arrays import real as real
+from jkr._check._arrays import real_dtype as real_dtype
 from jkr._check._arrays import real_scalar as real_scalar
 from jkr._check._arrays import real_vector as real_vector
 from jkr._check._arrays import scalar as scalar

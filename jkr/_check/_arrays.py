@@ -58,10 +58,15 @@ def inexact_dtype(name: str, dtype: DTypeLike | None) -> DTypeLike:
 
 def real(name: str, what: str, x: Array) -> Array:
     """An array without imaginary part."""
-    if jnp.iscomplexobj(x):
-        verb = "need" if what.endswith("s") else "needs"
-        raise ValueError(f"{name}: {what} {verb} to be real, got {x.dtype}")
+    real_dtype(name, what, x.dtype)
     return x
+
+
+def real_dtype(name: str, what: str, dtype: DTypeLike) -> None:
+    """A dtype without imaginary part."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        verb = "need" if what.endswith("s") else "needs"
+        raise ValueError(f"{name}: {what} {verb} to be real, got {dtype}")
 
 
 def scalar(name: str, what: str, x: ArrayLike, dtype: DTypeLike) -> Array | np.ndarray:

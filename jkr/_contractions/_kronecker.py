@@ -31,9 +31,6 @@ def kronecker_matmul(ms: Sequence[Array], x: Array, precision: Precision = None)
     Returns:
         Array (∏ I_n,) or (∏ I_n, k), of the dtype of x; float16 and bfloat16 are accumulated in
         float32.
-
-    Plain autodiff is already best: with respect to x it is the same with the matrices transposed,
-    with respect to a matrix one product of two partly multiplied arrays, which are saved.
     """
     wide, order = accumulator(x.dtype), len(ms)
     y = x.T.reshape(*x.shape[1:], *(a.shape[1] for a in ms)).astype(wide)

@@ -54,8 +54,7 @@ def khatri_rao_lstsq(
     the solution within the range of the Gram. Plain autodiff of a factorisation is NaN there,
     and that of `jnp.linalg.lstsq` forms K.
 
-    Source: law J1; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section
-    2.6.
+    Source: law J1; [KB09], section 2.6.
     """
     name = "khatri_rao_lstsq"
     arrays, _ = _check.factors(name, ms, what="ms")

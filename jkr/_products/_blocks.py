@@ -51,9 +51,7 @@ def tracy_singh(
         >>> jkr.tracy_singh(a, b, ((2,), (1,)), ((1, 1), (1,))).ravel()
         Array([1, 2, 3, 6], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: Liu, Linear Algebra Appl. 289 (1999) 267–277, doi:10.1016/S0024-3795(98)10209-4.
+    Source: [Liu99].
     """
     x, y, (rows_a, columns_a), (rows_b, columns_b) = _partitioned(
         "tracy_singh", a, b, partition_a, partition_b
@@ -89,10 +87,7 @@ def block_khatri_rao(
         >>> jkr.block_khatri_rao(a, b, ((1,), (2, 1)), ((1,), (1, 2)))
         Array([[1, 2, 6, 9]], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: example E1; Khatri & Rao, Sankhya 30 (1968) 167–180; Liu, Linear Algebra Appl. 289
-    (1999) 267–277, doi:10.1016/S0024-3795(98)10209-4.
+    Source: example E1; Khatri & Rao, Sankhya 30 (1968) 167–180; [Liu99].
     """
     name = "block_khatri_rao"
     x, y, (rows_a, columns_a), (rows_b, columns_b) = _partitioned(
@@ -133,9 +128,7 @@ def block_face_splitting(
         >>> jkr.block_face_splitting(a, b, ((1,), (2, 1)), ((1,), (1, 2)))
         Array([[1, 2, 6, 9]], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: Slyusar, Cybernetics and Systems Analysis 35 (1999) 379–384, doi:10.1007/BF02733426.
+    Source: [Sly99].
     """
     name = "block_face_splitting"
     x, y, (rows_a, columns_a), (rows_b, columns_b) = _partitioned(
@@ -177,9 +170,7 @@ def block_column_khatri_rao(
         >>> jkr.block_column_khatri_rao(a, b, ((2, 1), (1,)), ((1, 2), (1,))).ravel()
         Array([1, 2, 6, 9], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: Slyusar, Cybernetics and Systems Analysis 35 (1999) 379–384, doi:10.1007/BF02733426.
+    Source: [Sly99].
     """
     name = "block_column_khatri_rao"
     x, y, (rows_a, columns_a), (rows_b, columns_b) = _partitioned(

@@ -31,9 +31,7 @@ def hadamard(*ms: ArrayLike) -> Array:
         >>> jkr.hadamard(jnp.array([[1, 2]]), jnp.array([[3, 4]]))
         Array([[3, 8]], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 2.6.
+    Source: [KB09], section 2.6.
     """
     arrays = _check.matrices("hadamard", ms, rows=True, columns=True)
     return paired(arrays, cross_rows=False, cross_columns=False)
@@ -60,10 +58,7 @@ def penetrating_face(a: ArrayLike, b: ArrayLike) -> Array:
         >>> jkr.penetrating_face(jnp.array([[1, 2]]), jnp.array([[1, 1, 5, 5]]))
         Array([[ 1,  2,  5, 10]], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: law I26; Slyusar, Cybernetics and Systems Analysis 35 (1999) 379–384,
-    doi:10.1007/BF02733426.
+    Source: law I26; [Sly99].
     """
     x, y, n = _check.penetrating("penetrating_face", a, b)
     p, g = x.shape[-2:]

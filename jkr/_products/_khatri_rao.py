@@ -70,10 +70,7 @@ def face_splitting(*ms: ArrayLike) -> Array:
         >>> jkr.face_splitting(jnp.array([[1, 2]]), jnp.array([[1, 10]]))
         Array([[ 1, 10,  2, 20]], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: laws I1–I9; Slyusar, Cybernetics and Systems Analysis 35 (1999) 379–384,
-    doi:10.1007/BF02733426.
+    Source: laws I1–I9; [Sly99].
     """
     arrays = _check.matrices("face_splitting", ms, rows=True)
     return paired(arrays, cross_rows=False, cross_columns=True)

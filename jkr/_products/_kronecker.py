@@ -33,9 +33,7 @@ def kronecker(*ms: ArrayLike) -> Array:
         Array([[1, 0, 2, 0],
                [0, 1, 0, 2]], dtype=int32)
 
-    Plain autodiff is already best: the cotangent of A is Ḡ summed against B over B's indices.
-
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 2.6.
+    Source: [KB09], section 2.6.
     """
     return paired(_check.matrices("kronecker", ms), cross_rows=True, cross_columns=True)
 
@@ -63,8 +61,7 @@ def kronecker_permutation(a: int, b: int, c: int, d: int) -> Array:
         >>> jkr.kronecker_permutation(1, 2, 2, 1)
         Array([0, 2, 1, 3], dtype=int32)
 
-    Source: law I14; Slyusar, Cybernetics and Systems Analysis 35 (1999) 379–384,
-    doi:10.1007/BF02733426.
+    Source: law I14; [Sly99].
     """
     a, b, c, d = _check.sizes("kronecker_permutation", (a, b, c, d))
     return jnp.arange(a * b * c * d).reshape(a, c, b, d).transpose(0, 2, 1, 3).reshape(-1)

@@ -38,10 +38,7 @@ def unfold(tensor: ArrayLike, mode: int) -> Array:
         Array([[0, 1, 4, 5],
                [2, 3, 6, 7]], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: law J4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section
-    2.4 (there in Fortran order).
+    Source: law J4; [KB09], section 2.4 (there in Fortran order).
     """
     x = _check.tensor("unfold", tensor)
     n = _check.mode("unfold", mode, x.ndim)
@@ -71,9 +68,7 @@ def fold(matrix: ArrayLike, mode: int, shape: Sequence[int]) -> Array:
         >>> jkr.fold(jnp.array([[0, 1, 4, 5], [2, 3, 6, 7]]), 1, (2, 2, 2)).ravel()
         Array([0, 1, 2, 3, 4, 5, 6, 7], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: law J4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X.
+    Source: law J4; [KB09].
     """
     m, n, dims = _check.unfolded("fold", matrix, mode, shape)
     return jnp.moveaxis(m.reshape(dims[n], *dims[:n], *dims[n + 1 :]), 0, n)

@@ -28,9 +28,7 @@ def vec(a: ArrayLike) -> Array:
         >>> jkr.vec(jnp.array([[1, 2], [3, 4]]))
         Array([1, 3, 2, 4], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X; laws I29, I30.
+    Source: [KB09]; laws I29, I30.
     """
     x = _check.one_matrix("vec", a)
     m, n = x.shape[-2:]
@@ -56,9 +54,7 @@ def unvec(v: ArrayLike, shape: Sequence[int]) -> Array:
         Array([[1, 2],
                [3, 4]], dtype=int32)
 
-    Plain autodiff is already best.
-
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X; laws I29, I30.
+    Source: [KB09]; laws I29, I30.
     """
     x, (m, n) = _check.vector_to_matrix("unvec", v, shape)
     return x.reshape(*x.shape[:-1], n, m).swapaxes(-2, -1)

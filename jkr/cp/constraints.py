@@ -23,8 +23,7 @@ A constraint is a proximal operator, argmin_Z ½‖Z − Y‖² + step·value(Z)
 set, and ALS solves each factor by ADMM with it, warm started (AO-ADMM). Where there is a better way
 the constraint brings its own `solve`.
 
-Source: Huang, Sidiropoulos & Liavas, IEEE Trans. Signal Process. 64 (2016) 5052–5065,
-doi:10.1109/TSP.2016.2576427.
+Source: [HSL16].
 """
 
 from abc import ABC, abstractmethod
@@ -349,8 +348,7 @@ def nonnegative() -> Constraint:
         >>> bool((result.cp.factors[2] >= 0).all())
         True
 
-    Source: Cichocki & Phan, IEICE Trans. Fundamentals E92-A (2009) 708–721,
-    doi:10.1587/transfun.E92.A.708.
+    Source: [CP09].
     """
     return Nonnegative()
 
@@ -372,7 +370,7 @@ def simplex(axis: int = 0) -> Constraint:
         >>> jkr.cp.constraints.simplex().prox(jnp.array([[0.5], [0.9]]), 1.0).ravel()
         Array([0.3, 0.7], dtype=float32)
 
-    Source: Duchi et al., ICML 2008, doi:10.1145/1390156.1390191.
+    Source: [DSSC08].
     """
     return Simplex(_check.at_least("cp.constraints.simplex", "axis", axis, 0, below=2))
 
@@ -394,7 +392,7 @@ def ball(radius: ArrayLike = 1.0) -> Constraint:
         >>> jkr.cp.constraints.ball(1.0).prox(jnp.array([[3.0], [4.0]]), 1.0).ravel()
         Array([0.6, 0.8], dtype=float32)
 
-    Source: Parikh & Boyd, Proximal Algorithms, doi:10.1561/2400000003, section 6.5.1.
+    Source: [PB14], section 6.5.1.
     """
     return Ball(_check.positive("cp.constraints.ball", "radius", radius))
 
@@ -416,7 +414,7 @@ def l1(weight: ArrayLike) -> Constraint:
         >>> jkr.cp.constraints.l1(1.0).prox(jnp.array([[3.0], [-0.5]]), 1.0).ravel()
         Array([ 2., -0.], dtype=float32)
 
-    Source: Parikh & Boyd, Proximal Algorithms, doi:10.1561/2400000003, section 6.5.2.
+    Source: [PB14], section 6.5.2.
     """
     return L1(_check.nonnegative_scalar("cp.constraints.l1", "weight", weight))
 
@@ -449,7 +447,7 @@ def prox(
         >>> increasing.kind
         'cone'
 
-    Source: Parikh & Boyd, Proximal Algorithms, doi:10.1561/2400000003.
+    Source: [PB14].
     """
     name = "cp.constraints.prox"
     _check.function(name, "f", f)

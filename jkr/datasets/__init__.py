@@ -56,8 +56,7 @@ def covid19_serology() -> Dataset:
         >>> jkr.datasets.covid19_serology().tensor.shape
         (438, 6, 11)
 
-    Source: Zohar et al., Cell 183 (2020) 1508–1519, doi:10.1016/j.cell.2020.10.052; Tan et al.,
-    Molecular Systems Biology 17 (2021) e10243, doi:10.15252/msb.202110243.
+    Source: [ZLG20]; [TMA21].
     """
     return _load(
         "covid19_serology",

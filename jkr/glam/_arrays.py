@@ -49,10 +49,7 @@ def fitted(
         Array([[ 1.,  2.,  3.],
                [11., 22., 33.]], dtype=float32)
 
-    Plain autodiff is already best: with respect to Θ it is `cross_product`, unconjugated.
-
-    Source: Currie, Durban & Eilers, JRSS B 68 (2006) 259–280,
-    doi:10.1111/j.1467-9868.2006.00543.x.
+    Source: [CDE06].
     """
     name = "glam.fitted"
     arrays, _, columns = _check.bases(name, bases)
@@ -92,10 +89,7 @@ def cross_product(
         >>> jkr.glam.cross_product(bases, jnp.ones((2, 3))).ravel()
         Array([12.,  6.], dtype=float32)
 
-    Plain autodiff is already best: with respect to y it is `fitted`, weighted and unconjugated.
-
-    Source: Currie, Durban & Eilers, JRSS B 68 (2006) 259–280,
-    doi:10.1111/j.1467-9868.2006.00543.x.
+    Source: [CDE06].
     """
     name = "glam.cross_product"
     arrays, rows, _ = _check.bases(name, bases)
@@ -134,10 +128,9 @@ def weighted_gram(
                [18., 18.]], dtype=float32)
 
     Nothing of ∏ Iₙ × ∏ Jₙ entries exists, in derivatives neither. Real bases take Jₙ(Jₙ + 1)/2 of
-    the Jₙ² columns of each row tensor. Plain autodiff is already best.
+    the Jₙ² columns of each row tensor.
 
-    Source: laws I15, I30; Currie, Durban & Eilers, JRSS B 68 (2006) 259–280,
-    doi:10.1111/j.1467-9868.2006.00543.x.
+    Source: laws I15, I30; [CDE06].
     """
     name = "glam.weighted_gram"
     arrays, rows, _ = _check.bases(name, bases)

@@ -47,11 +47,7 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
                [0.75, 0.25],
                [0.  , 1.  ]], dtype=float32)
 
-    Plain autodiff is already best, in x and in the knots; at a knot it is the derivative from the
-    right, from the left at the right end.
-
-    Source: de Boor, J. Approx. Theory 6 (1972) 50–62, doi:10.1016/0021-9045(72)90080-9; Eilers &
-    Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655.
+    Source: [dB72]; [EM96].
     """
     name = "glam.bspline_basis"
     degree = _check.at_least(name, "degree", degree, 0)
@@ -103,9 +99,7 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
         >>> jkr.glam.uniform_knots(0.0, 1.0, 2, degree=1)
         Array([-0.5,  0. ,  0.5,  1. ,  1.5], dtype=float32)
 
-    Plain autodiff is already best.
-
-    Source: Eilers & Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655.
+    Source: [EM96].
     """
     name = "glam.uniform_knots"
     segments = _check.at_least(name, "segments", segments)
@@ -137,7 +131,7 @@ def difference_penalty(n: int, order: int = 2) -> Array:
                [-1.,  2., -1.],
                [ 0., -1.,  1.]], dtype=float32)
 
-    Source: Eilers & Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655.
+    Source: [EM96].
     """
     name = "glam.difference_penalty"
     n = _check.at_least(name, "n", n)

@@ -60,8 +60,7 @@ class Smooth(NamedTuple):
         >>> result.coefficients.shape, result.message
         ((4,), 'solved')
 
-    Source: Eilers & Marx, Statist. Sci. 11 (1996) 89–121, doi:10.1214/ss/1038425655; Currie, Durban
-    & Eilers, JRSS B 68 (2006) 259–280, doi:10.1111/j.1467-9868.2006.00543.x.
+    Source: [EM96]; [CDE06].
     """
 
     coefficients: Array
@@ -129,10 +128,7 @@ def smooth(
     Derivatives (R3), with respect to everything: one more solve with the same factor and ∏ Jₙ + 1
     right-hand sides, ẋ = A⁻¹(ḃ − Ȧx), by `lax.custom_linear_solve`; both modes, any order.
 
-    Source: laws I15, I30; Currie, Durban & Eilers, JRSS B 68 (2006) 259–280,
-    doi:10.1111/j.1467-9868.2006.00543.x; Eilers & Marx, Statist. Sci. 11 (1996) 89–121,
-    doi:10.1214/ss/1038425655; Craven & Wahba, Numer. Math. 31 (1979) 377–403,
-    doi:10.1007/BF01404567 (generalised cross-validation).
+    Source: laws I15, I30; [CDE06]; [EM96]; [CW79] (generalised cross-validation).
     """
     name = "glam.smooth"
     arrays, rows, columns = _check.bases(name, bases)

@@ -142,8 +142,7 @@ class KhatriRao(Product):
 
         Derivative (R3): as that of `khatri_rao_lstsq`.
 
-        Source: laws J1, J2; Drineas, Mahoney & Muthukrishnan, SIAM J. Matrix Anal. Appl. 30 (2008)
-        844–881, doi:10.1137/07070471X.
+        Source: laws J1, J2; [DMM08].
         """
         factors = self._inexact("leverage_scores").factors
         R = factors[0].shape[1]
@@ -189,8 +188,7 @@ class FaceSplitting(Product):
         >>> F.scale_columns(jnp.array([1.0, 10.0]), jnp.array([1.0, 0.0])).to_dense()
         Array([[ 3.,  0., 60.,  0.]], dtype=float32)
 
-    Source: laws I1–I9, I15; Slyusar, Cybernetics and Systems Analysis 35 (1999) 379–384,
-    doi:10.1007/BF02733426.
+    Source: laws I1–I9, I15; [Sly99].
     """
 
     crossed = (False, True)

@@ -31,7 +31,7 @@ class Kronecker(Product):
         >>> K @ jnp.ones(6)
         Array([3., 7., 3., 7., 3., 7.], dtype=float32)
 
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 2.6.
+    Source: [KB09], section 2.6.
     """
 
     crossed = (True, True)

@@ -111,8 +111,6 @@ class Product(ABC):
             Array([[1, 2],
                    [3, 6]], dtype=int32)
 
-        Plain autodiff is already best.
-
         Source: as the class; law I1, for a face-splitting product.
         """
         rows, columns = self.crossed
@@ -178,8 +176,6 @@ class Product(ABC):
             >>> F.scale_rows(jnp.array([10, 1])).to_dense().ravel()
             Array([30,  8], dtype=int32)
 
-        Plain autodiff is already best.
-
         Source: laws I13, I28.
         """
         return self._weighted("scale_rows", 0, weights)
@@ -202,8 +198,6 @@ class Product(ABC):
             >>> K = jkr.operators.KhatriRao(jnp.array([[1, 2]]), jnp.array([[3, 4]]))
             >>> K.scale_columns(jnp.array([10, 1])).to_dense()
             Array([[30,  8]], dtype=int32)
-
-        Plain autodiff is already best.
 
         Source: laws I13, I19, I28.
         """

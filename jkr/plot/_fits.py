@@ -104,7 +104,7 @@ def rank_scan(scan: RankScan, *, title: str | None = None) -> Figure:
         >>> len(jkr.plot.rank_scan(scan).axes)
         3
 
-    Source: what is shaded: Bro & Kiers, J. Chemometrics 17 (2003) 274–286, doi:10.1002/cem.801.
+    Source: what is shaded: [BK03].
     """
     _check.kinds("plot.rank_scan", "scan", [scan], RankScan)
     ranks, fits = np.asarray(scan.ranks), np.asarray(scan.fit)

@@ -33,8 +33,7 @@ class CountSketch:
         >>> C @ jnp.array([5.0, 6.0, 7.0])
         Array([-2.,  6.], dtype=float32)
 
-    Source: Charikar, Chen & Farach-Colton, Theor. Comput. Sci. 312 (2004) 3–15,
-    doi:10.1016/S0304-3975(03)00400-6.
+    Source: [CCF04].
     """
 
     indices: Array
@@ -65,9 +64,7 @@ class CountSketch:
             Array([[ 1.,  0., -1.],
                    [ 0.,  1.,  0.]], dtype=float32)
 
-        Plain autodiff is already best: the transpose is a look-up.
-
-        Source: as the class, doi:10.1016/S0304-3975(03)00400-6.
+        Source: [CCF04].
         """
         x, _ = _check.right_hand_side("sketch.CountSketch", "x", x, self.shape[1])
         return scattered(self, x)
@@ -90,7 +87,7 @@ class CountSketch:
             Array([[ 0., -1.],
                    [ 1.,  0.]], dtype=float32)
 
-        Source: as the class, doi:10.1016/S0304-3975(03)00400-6.
+        Source: [CCF04].
         """
         dtype = _check.inexact_dtype("sketch.CountSketch.to_dense", dtype)
         return scattered(self, jnp.eye(self.shape[1], dtype=dtype))
@@ -120,9 +117,7 @@ def count_sketch(key: Array, n: int, size: int) -> CountSketch:
         >>> (C @ jnp.ones((1000, 3))).shape
         (64, 3)
 
-    Source: Charikar, Chen & Farach-Colton, Theor. Comput. Sci. 312 (2004) 3–15,
-    doi:10.1016/S0304-3975(03)00400-6; Weinberger et al., ICML (2009),
-    doi:10.1145/1553374.1553516 (the variance).
+    Source: [CCF04]; [WDL09] (the variance).
     """
     name = "sketch.count_sketch"
     n, size = _check.at_least(name, "n", n), _check.at_least(name, "size", size)
@@ -133,10 +128,7 @@ def count_sketch(key: Array, n: int, size: int) -> CountSketch:
 
 @jax.jit
 def scattered(C: CountSketch, x: Array) -> Array:
-    """C x for x (n,) or (n, k); float16 and bfloat16 are accumulated in float32.
-
-    Plain autodiff is already best: the transpose is a look-up.
-    """
+    """C x for x (n,) or (n, k); float16 and bfloat16 are accumulated in float32."""
     x = x.astype(jnp.result_type(int)) if x.dtype == bool else x
     wide = x.astype(accumulator(x.dtype))
     signs = C.signs.astype(wide.dtype).reshape(-1, *(1 for _ in x.shape[1:]))

@@ -42,10 +42,7 @@ def polynomial_features(
         >>> bool(abs(x @ y / (6 + 1) ** 2 - 1) < 0.2)
         True
 
-    Derivative: plain autodiff is already best; zero, not infinite, in gamma or coef0 at 0.
-
-    Source: law I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591; as scikit-learn's
-    `PolynomialCountSketch`.
+    Source: law I23; [PP13]; as scikit-learn's `PolynomialCountSketch`.
     """
     name = "sketch.polynomial_features"
     x = _check.inexact(name, x)

@@ -43,7 +43,7 @@ class TensorSketch:
         >>> (S @ jkr.operators.KhatriRao(A, B)).shape  # 60000 rows, never formed
         (64, 5)
 
-    Source: laws I21–I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591.
+    Source: laws I21–I23; [PP13].
     """
 
     sketches: tuple[CountSketch, ...]
@@ -79,9 +79,7 @@ class TensorSketch:
             >>> (S @ jkr.operators.Kronecker(x, y)).shape, (S @ jkr.kronecker(x, y)).shape
             ((4, 1), (4, 1))
 
-        Plain autodiff is already best: the transposed DFT is a DFT; saved are the p spectra.
-
-        Source: laws I8, I15, I21–I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591.
+        Source: laws I8, I15, I21–I23; [PP13].
         """
         name = "sketch.TensorSketch"
         if not isinstance(x, KhatriRao | Kronecker | FaceSplitting):
@@ -107,7 +105,7 @@ class TensorSketch:
             >>> jkr.sketch.tensor_sketch(jax.random.key(0), (2, 3), 4).to_dense().shape
             (4, 6)
 
-        Source: law I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591.
+        Source: law I23; [PP13].
         """
         dtype = _check.inexact_dtype("sketch.TensorSketch.to_dense", dtype)
         return self._as_count_sketch().to_dense(dtype)
@@ -150,9 +148,8 @@ def tensor_sketch(key: Array, dims: Sequence[int], size: int) -> TensorSketch:
         >>> jnp.allclose(S @ x, S.to_dense() @ x.to_dense(), atol=1e-5)
         Array(True, dtype=bool)
 
-    Source: laws I21–I23; Pham & Pagh, KDD (2013) 239–247, doi:10.1145/2487575.2487591; Avron,
-    Nguyen & Woodruff, Subspace embeddings for the polynomial kernel, NeurIPS 27 (2014) (the
-    variance).
+    Source: laws I21–I23; [PP13]; Avron, Nguyen & Woodruff, Subspace embeddings for the
+    polynomial kernel, NeurIPS 27 (2014) (the variance).
     """
     name = "sketch.tensor_sketch"
     dims, size = _check.counts(name, "dims", dims), _check.at_least(name, "size", size)
@@ -166,8 +163,6 @@ def convolved(S: TensorSketch, ms: Sequence[Array], *, cross: bool) -> Array:
 
     Of real data only half of each DFT is made. Matrices that are equal are still sketched each by
     its own: a power of one sketch would be biased.
-
-    Plain autodiff is already best: the transposed DFT is a DFT; saved are the p spectra.
     """
     size, dtype = S.shape[0], ms[0].dtype
     wide = [a.astype(accumulator(dtype)) for a in ms]

@@ -54,9 +54,7 @@ def mttkrp(
     place of Aₙ. That is what JAX's transposition of the two stages computes; saved are only the
     arguments. Plain autodiff saves the partial contractions too, at every step of a `scan`.
 
-    Source: law J5; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section
-    3.4; splitting the modes: Phan, Tichavský & Cichocki, IEEE Trans. Signal Process. 61 (2013)
-    4834–4846, doi:10.1109/TSP.2013.2269903.
+    Source: law J5; [KB09], section 3.4; splitting the modes: [PTC13].
     """
     if is_tensor(tensor):
         made, arrays = _with_factors("mttkrp", tensor, factors)
@@ -95,7 +93,7 @@ def mttkrps(
     Derivative (R2): as for `mttkrp`; all cotangents together cost a few passes over the tensor,
     whatever the number of modes.
 
-    Source: as for `mttkrp`: law J5, and doi:10.1109/TSP.2013.2269903 for the two passes.
+    Source: law J5; [PTC13] (the two passes).
     """
     if is_tensor(tensor):
         made, arrays = _with_factors("mttkrps", tensor, factors)
@@ -142,8 +140,7 @@ def weighted_gram(
 
     Derivative: that of `mttkrp` (R2).
 
-    Source: laws I30, J2, J3, J3ᴴ; Currie, Durban & Eilers, JRSS B 68 (2006) 259–280,
-    doi:10.1111/j.1467-9868.2006.00543.x.
+    Source: laws I30, J2, J3, J3ᴴ; [CDE06].
     """
     w = _check.tensor("weighted_gram", entry_weights)
     arrays, rank = _check.factors("weighted_gram", factors, w.shape)

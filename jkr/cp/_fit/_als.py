@@ -47,7 +47,7 @@ class ALS(Solver):
         >>> int(state.iteration)
         3
 
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3.
+    Source: [KB09], figure 3.3.
     """
 
     name: ClassVar[str] = "cp.ALS"
@@ -131,7 +131,7 @@ def als(
     Derivative (R7, `docs/rules.md`): that of the solution, by one linear system, whatever the
     number of sweeps.
 
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3.
+    Source: [KB09], figure 3.3.
     """
     made = as_tensor("cp.als", tensor, entry_weights)
     return ALS(**options).fit("cp.als", made, rank, key, init)

@@ -13,7 +13,7 @@ balanced. Unit columns and weights are made of them afterwards, by plain code.
 
 Entries that a constraint holds at zero, or that nothing is known of, do not move either.
 
-Source: Blondel et al., NeurIPS 2022, arXiv:2105.15183.
+Source: [BBC22].
 """
 
 from collections.abc import Callable

@@ -57,7 +57,7 @@ class GCP(Solver):
         >>> bool(last.objective < start.objective)
         True
 
-    Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
+    Source: [HKD20].
     """
 
     name: ClassVar[str] = "cp.GCP"
@@ -147,7 +147,7 @@ def gcp(
 
     Derivative (R7, `docs/rules.md`): that of the solution, as that of `als`.
 
-    Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626; law J5.
+    Source: [HKD20]; law J5.
     """
     made = as_tensor("cp.gcp", tensor, entry_weights)
     return GCP(**options).fit("cp.gcp", made, rank, key, init)

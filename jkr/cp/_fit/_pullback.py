@@ -39,7 +39,7 @@ class Pullback(NamedTuple):
         >>> back.tensor.shape, back.entry_weights, back.l2.shape, back.fixed
         ((4, 5, 6), None, (), ())
 
-    Source: rule R7; Blondel et al., NeurIPS 2022, arXiv:2105.15183.
+    Source: rule R7; [BBC22].
     """
 
     tensor: Any
@@ -88,7 +88,7 @@ def pullback(
         >>> bool(back.residual < 1e-3), back.tensor.shape
         (True, (4, 5, 6))
 
-    Source: rule R7; Blondel et al., NeurIPS 2022, arXiv:2105.15183.
+    Source: rule R7; [BBC22].
     """
     name = "cp.pullback"
     made = as_tensor(name, tensor, entry_weights)

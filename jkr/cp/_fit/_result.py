@@ -101,7 +101,7 @@ class CPResult(NamedTuple):
 
     Derivative (R7): see `als`.
 
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 3.4.
+    Source: [KB09], section 3.4.
     """
 
     cp: CPTensor

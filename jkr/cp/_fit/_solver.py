@@ -67,7 +67,7 @@ class Solver:
         >>> bool(solver(x, 2, key=jax.random.key(1)).fit > 0.99)
         True
 
-    Source: as the algorithm; doi:10.1137/07070111X.
+    Source: as the algorithm; [KB09].
     """
 
     name: ClassVar[str] = "cp.Solver"
@@ -215,9 +215,9 @@ class Solver:
     def _objective(self, name: str, tensor: Tensor, rank: int, given: CPTensor | None) -> Objective:
         """What is minimised: options checked, constraints told mode by mode."""
         wide = accumulator(tensor.dtype)
-        loss = losses.checked_loss(name, self.loss, jnp.zeros((), wide))
+        loss = losses.checked_loss(name, self.loss, wide)
         if loss.nonnegative:
-            _check.real(name, f"the tensor of {loss.name}", jnp.zeros((), tensor.dtype))
+            _check.real_dtype(name, f"the tensor of {loss.name}", tensor.dtype)
         if self.penalty is not None:
             factors = tuple(jax.ShapeDtypeStruct((n, rank), wide) for n in tensor.shape)
             _check.one_number(name, "penalty", jax.eval_shape(self.penalty, factors))

@@ -37,10 +37,7 @@ def congruence(a: CPTensor, b: CPTensor) -> Array:
         >>> jkr.cp.congruence(a, a).shape
         (2, 2)
 
-    Derivative: plain autodiff is already best, of unit columns (R6).
-
-    Source: law I10ᴴ; Tucker, A method for synthesis of factor analysis studies (1951); Lorenzo-Seva
-    & ten Berge, Methodology 2 (2006) 57–64, doi:10.1027/1614-2241.2.2.57.
+    Source: law I10ᴴ; Tucker, A method for synthesis of factor analysis studies (1951); [LT06].
     """
     return hadamard(*_cosines("cp.congruence", a, b))
 
@@ -67,10 +64,7 @@ def factor_match_score(a: CPTensor, b: CPTensor) -> Array:
         >>> round(float(jkr.cp.factor_match_score(a, a)), 4)
         1.0
 
-    Derivative: plain autodiff is already best; the match has derivative zero.
-
-    Source: Acar, Dunlavy, Kolda & Mørup, Chemom. Intell. Lab. Syst. 106 (2011) 41–56,
-    doi:10.1016/j.chemolab.2010.08.004 (without its penalty on weights).
+    Source: [ADKM11] (without its penalty on weights).
     """
     alike = jnp.abs(hadamard(*_cosines("cp.factor_match_score", a, b)))
     rows, columns = _match(alike)
@@ -101,8 +95,6 @@ def align(a: CPTensor, reference: CPTensor) -> CPTensor:
         >>> turned = jkr.cp.CPTensor(a.weights, tuple(f[:, ::-1] for f in a.factors))
         >>> bool(jnp.allclose(jkr.cp.align(turned, a).factors[0], a.factors[0]))
         True
-
-    Derivative: plain autodiff is already best; the match has derivative zero.
 
     Source: as `factor_match_score`, for the match; law I4, for signs that move between modes.
     """

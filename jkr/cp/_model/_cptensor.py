@@ -36,7 +36,7 @@ class CPTensor(NamedTuple):
         >>> cp.shape, cp.rank
         ((2, 3), 1)
 
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 3.
+    Source: [KB09], section 3.
     """
 
     weights: Array
@@ -72,7 +72,7 @@ class CPTensor(NamedTuple):
 
         Derivative (R2): MTTKRPs of the cotangent; saved are only weights and factors.
 
-        Source: law J4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X.
+        Source: law J4; [KB09].
         """
         return dense(CPTensor(*checked("cp.CPTensor.full", self)))
 
@@ -94,7 +94,7 @@ class CPTensor(NamedTuple):
 
         Derivative (R6): finite where columns, or the whole, are zero.
 
-        Source: law J6; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X.
+        Source: law J6; [KB09].
         """
         # Of the normalised model, whose squares are in range wherever its weights are.
         weights, factors = self.normalize()
@@ -122,9 +122,7 @@ class CPTensor(NamedTuple):
             >>> one.inner(jkr.cp.CPTensor(jnp.ones(2), (jnp.ones((2, 2)), jnp.ones((3, 2)))))
             Array(12., dtype=float32)
 
-        Plain autodiff is already best.
-
-        Source: laws I9, J6; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X.
+        Source: laws I9, J6; [KB09].
         """
         weights, factors = checked("cp.CPTensor.inner", self)
         other_weights, other_factors = checked("cp.CPTensor.inner", other)
@@ -156,8 +154,7 @@ class CPTensor(NamedTuple):
 
         Derivative (R6): finite at a column of zeros, where plain autodiff is NaN.
 
-        Source: law I4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X,
-        section 3.
+        Source: law I4; [KB09], section 3.
         """
         weights, factors = checked("cp.CPTensor.normalize", self)
         dtype, wide = weights.dtype, accumulator(weights.dtype)
@@ -191,8 +188,7 @@ class CPTensor(NamedTuple):
 
         Derivative: that of `normalize`; the order has derivative zero.
 
-        Source: law I4; Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X,
-        section 3.
+        Source: law I4; [KB09], section 3.
         """
         weights, factors = self.normalize()
         order = jnp.argsort(-jnp.abs(weights))

@@ -35,8 +35,7 @@ def random(
         >>> jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full().shape
         (4, 5, 6)
 
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, section 3 (the
-    model).
+    Source: [KB09], section 3 (the model).
     """
     key = _check.key("cp.random", key)
     dims = _check.sizes("cp.random", shape)

@@ -84,9 +84,7 @@ def loss(
     same matrices from D = W∘∂f/∂M, block by block (on one device; with several, on the whole of T,
     so that a sharded T stays where it is); plain autodiff keeps several tensors of T's size.
 
-    Source: laws J5, J6; Acar, Dunlavy & Kolda, J. Chemometrics 25 (2011) 67–86,
-    doi:10.1002/cem.1335 (CP-OPT; with entry weights CP-WOPT, doi:10.1016/j.chemolab.2010.08.004);
-    Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626 (any loss).
+    Source: laws J5, J6; [ADK11]; with entry weights [ADKM11]; any loss [HKD20].
     """
     name = "cp.loss"
     weights, factors = checked(name, cp)
@@ -99,7 +97,7 @@ def loss(
         made = Dense(x, w, sharded=is_sharded(x))
     _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
     weights, like, *factors = promoted(weights, jnp.zeros((), made.dtype), *factors)
-    known = losses.checked_loss(name, loss, like.astype(accumulator(like.dtype)))
+    known = losses.checked_loss(name, loss, accumulator(like.dtype))
     if 0 in made.shape:
         return jnp.zeros((), like.real.dtype)
     return _loss(CPTensor(weights, tuple(factors)), made, known, precision)

@@ -26,9 +26,7 @@ def hals(H: Array, y: Array, a: Array) -> Array:
     Returns:
         Factor (I, R), nonnegative.
 
-    Source: Cichocki & Phan, IEICE Trans. Fundamentals E92-A (2009) 708–721,
-    doi:10.1587/transfun.E92.A.708; Gillis & Glineur, Neural Computation 24 (2012) 1085–1105,
-    doi:10.1162/NECO_a_00256.
+    Source: [CP09]; [GG12].
     """
     H = H.reshape(-1, *H.shape[-2:])
     diagonal = jnp.diagonal(H, axis1=1, axis2=2)

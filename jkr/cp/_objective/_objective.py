@@ -213,13 +213,16 @@ class Objective:
     def value(self, weights: Array, free: Factors) -> Array:
         """F, entry by entry."""
         model, total = CPTensor(weights, self.factors(free)), self._penalties(weights, free)
+        for n, a in zip(self.free, free, strict=True):
+            if self.constraints[n].kind == "penalty":
+                total += self.constraints[n].value(a).astype(total.dtype)
         for term in self.terms:
             f, tensor = term.loss.function, term.tensor
             total += term.weighed(entry_loss(f, self.precision, model, tensor, term.unit))
         return total
 
     def gradient(self, weights: Array, free: Factors) -> Factors:
-        """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors."""
+        """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors; without what is only a prox."""
         model = CPTensor(weights, self.factors(free))
         added = jax.grad(lambda free: self._penalties(weights, free))(free)
         total = [a.conj() for a in added]
@@ -242,14 +245,11 @@ class Objective:
         return residual_mttkrps(weights, factors, [gram(a, a) for a in factors], ys)
 
     def _penalties(self, weights: Array, free: Factors) -> Array:
-        """What is added to the losses: l2, the user's penalty, those of constraints."""
+        """What is added to the losses and has a gradient: l2 and the user's penalty."""
         placed = dict(zip(self.free, free, strict=True))
         held = self.free if self.literal else self.bearers
         squares = (jnp.sum((placed[n] * placed[n].conj()).real) for n in held)
         total = jnp.asarray(self.l2, weights.real.dtype) / 2 * sum(squares)
-        for n, a in placed.items():
-            if self.constraints[n].kind == "penalty":
-                total += self.constraints[n].value(a).astype(total.dtype)
         if self.penalty is not None:
             one, even = self.balanced(self.normal_form(weights, free, lax.stop_gradient(free)))
             total += jnp.asarray(self.penalty(self.factors(even))).astype(total.dtype)

@@ -9,10 +9,7 @@ T is divided by its largest entry, though never in memory: its MTTKRPs are. The 
 is on F factors between which the weights are spread evenly: with D = diag(λ^{(F−1)/F}), B = A D and
 (D G D + l2 I) Aᵀ = D Yᵀ.
 
-Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3; entry
-weights: Tomasi & Bro (2005), doi:10.1016/j.chemolab.2004.07.003; sharing passes: Phan, Tichavský &
-Cichocki (2013), doi:10.1109/TSP.2013.2269903; constraints: Huang, Sidiropoulos & Liavas (2016),
-doi:10.1109/TSP.2016.2576427.
+Source: [KB09], figure 3.3; entry weights: [TB05]; sharing passes: [PTC13]; constraints: [HSL16].
 """
 
 from collections.abc import Iterator
@@ -59,7 +56,7 @@ class ALSState(NamedTuple):
         >>> state.cp.shape, int(state.iteration), float(state.fit)
         ((4, 5, 6), 0, -inf)
 
-    Source: Kolda & Bader, SIAM Review 51 (2009) 455–500, doi:10.1137/07070111X, figure 3.3.
+    Source: [KB09], figure 3.3.
     """
 
     cp: CPTensor

@@ -8,8 +8,7 @@ whose bound holds it has a curvature there, so that L-BFGS sees it settle. Array
 in units of the start's, so that neither the scale of the data nor their number matters to learning
 rates and line searches. Value and gradient come from one pass over the tensor (R5).
 
-Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626; bounds: Royer,
-Thirion-Moreau & Comon, Signal Processing 91 (2011) 2159–2171, doi:10.1016/j.sigpro.2011.03.006.
+Source: [HKD20]; bounds: [RTC11].
 """
 
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class GCPState(NamedTuple):
         >>> state.cp.shape, int(state.iteration), [p.shape for p in state.parameters]
         ((4, 5, 6), 0, [(4, 2), (5, 2), (6, 2)])
 
-    Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1203626.
+    Source: [HKD20].
     """
 
     cp: CPTensor

@@ -47,10 +47,7 @@ def core_consistency(
         >>> round(float(jkr.cp.core_consistency(truth, truth.full())), 2)
         100.0
 
-    Derivative: plain autodiff is already best, of solves that have their rule (R3).
-
-    Source: Bro & Kiers, J. Chemometrics 17 (2003) 274–286, doi:10.1002/cem.801; mode by mode:
-    Papalexakis & Faloutsos, ICASSP 2015, doi:10.1109/ICASSP.2015.7179011; law J1.
+    Source: [BK03]; mode by mode: [PF15]; law J1.
     """
     name = "cp.core_consistency"
     weights, factors = checked(name, cp)
@@ -105,11 +102,7 @@ def degeneracy(cp: CPTensor) -> Array:
         >>> float(jkr.cp.degeneracy(jkr.cp.CPTensor(jnp.array([5.0, -4.0]), (a, a, a))))
         -1.0
 
-    Derivative: plain autodiff is already best, of the pair that is found, and of unit columns (R6).
-
-    Source: law I10ᴴ; Mitchell & Burdick, J. Chemometrics 8 (1994) 155–168,
-    doi:10.1002/cem.1180080207; Krijnen, Dijkstra & Stegeman, Psychometrika 73 (2008) 431–439,
-    doi:10.1007/s11336-008-9056-1.
+    Source: law I10ᴴ; [MB94]; [KDS08].
     """
     weights, factors = CPTensor(*checked("cp.degeneracy", cp)).normalize()
     turn = jnp.where(weights == 0, 0, phase(weights))

@@ -49,10 +49,7 @@ class RankScan(NamedTuple):
         >>> scan.suggested
         2
 
-    Source: core consistency: Bro & Kiers, J. Chemometrics 17 (2003) 274–286, doi:10.1002/cem.801;
-    stability: Williams et al., Neuron 98 (2018) 1099–1115, doi:10.1016/j.neuron.2018.05.015; what
-    counts as the same: Lorenzo-Seva & ten Berge, Methodology 2 (2006) 57–64,
-    doi:10.1027/1614-2241.2.2.57.
+    Source: core consistency: [BK03]; stability: [WKW18]; what counts as the same: [LT06].
     """
 
     ranks: Array
@@ -88,7 +85,7 @@ class RankScan(NamedTuple):
              rank  best fit  core consistency  stability
                 1    0.6000             100.0      1.000
 
-        Source: as `rank_scan`; doi:10.1002/cem.801.
+        Source: as `rank_scan`; [BK03].
         """
         lines = [f"{'rank':>5}{'best fit':>10}{'core consistency':>18}{'stability':>11}"]
         columns = self.ranks, self.fit[:, 0], self.core_consistency[:, 0], self.stability
@@ -142,9 +139,7 @@ def rank_scan(
         >>> scan.fit.shape, scan.suggested
         ((3, 10), 2)
 
-    Source: core consistency: Bro & Kiers (2003), doi:10.1002/cem.801; stability: Wu et al., PLOS
-    One 9 (2014) e86703 and Williams et al., Neuron 98 (2018) 1099–1115,
-    doi:10.1016/j.neuron.2018.05.015.
+    Source: core consistency: [BK03]; stability: [WKW18].
     """
     name = "cp.rank_scan"
     made = as_tensor(name, tensor, entry_weights)

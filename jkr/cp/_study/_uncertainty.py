@@ -50,8 +50,7 @@ class Condition(NamedTuple):
         >>> jkr.cp.condition(apart).spectrum.shape  # two components of 1 + 3·(3 − 1) parameters
         (14,)
 
-    Source: Breiding & Vannieuwenhoven, SIAM J. Matrix Anal. Appl. 39 (2018) 287–309,
-    doi:10.1137/17M1142880.
+    Source: [BV18].
     """
 
     number: Array
@@ -80,8 +79,7 @@ def condition(cp: CPTensor | CPResult) -> Condition:
 
     Derivative: that of the eigenvalues; none where they coincide.
 
-    Source: Breiding & Vannieuwenhoven, SIAM J. Matrix Anal. Appl. 39 (2018) 287–309,
-    doi:10.1137/17M1142880; law I10ᴴ.
+    Source: [BV18]; law I10ᴴ.
     """
     return _condition(_model("cp.condition", cp))
 
@@ -145,8 +143,7 @@ def standard_errors(
 
     Derivative: that of eigenvectors; none where eigenvalues coincide.
 
-    Source: Liu & Sidiropoulos, IEEE Trans. Signal Process. 49 (2001) 2074–2086,
-    doi:10.1109/78.942635 (the bound); law I10ᴴ.
+    Source: [LS01] (the bound); law I10ᴴ.
     """
     name = "cp.standard_errors"
     model = _model(name, result)
