@@ -89,5 +89,6 @@ from jkr._check._tensors import smoothing as smoothing
 from jkr._check._tensors import tensor as tensor
 from jkr._check._tensors import tensor_shape as tensor_shape
 from jkr._check._tensors import unfolded as unfolded
+from jkr._check._tensors import weights_if_any as weights_if_any
 from jkr._check._tensors import weights_of_array as weights_of_array
 from jkr._check._tensors import weights_once as weights_once

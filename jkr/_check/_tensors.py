@@ -63,18 +63,18 @@ def unfolded(
     return m, n, dims
 
 
-def data(name: str, x: ArrayLike, *, order: int = 2) -> Array:
-    """A tensor to be fitted: floating or complex, of that order or more, no empty mode."""
+def data(name: str, x: ArrayLike) -> Array:
+    """A tensor to be fitted: floating or complex, order 2 or more, no empty mode."""
     with np.errstate(over="ignore"):  # `in_range` says it
-        t = inexact(name, tensor(name, x, order=order))
-    tensor_shape(name, t.shape, order=order)
+        t = inexact(name, tensor(name, x, order=2))
+    tensor_shape(name, t.shape)
     return t
 
 
-def tensor_shape(name: str, shape: Sizes, *, order: int) -> None:
-    """Modes of a tensor to be fitted: as many or more, none of them empty."""
-    if len(shape) < order:
-        raise ValueError(f"{name}: the tensor needs order {order} or more, got shape {shape}")
+def tensor_shape(name: str, shape: Sizes) -> None:
+    """Modes of a tensor to be fitted: two or more, none of them empty."""
+    if len(shape) < 2:
+        raise ValueError(f"{name}: the tensor needs order 2 or more, got shape {shape}")
     if 0 in shape:
         raise ValueError(f"{name}: the tensor has an empty mode, got shape {shape}")
 
@@ -102,6 +102,11 @@ def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:
             f"{name}: entry_weights need the shape of the tensor, got {w.shape} for {shape}"
         )
     return w
+
+
+def weights_if_any(name: str, weights: ArrayLike | None, shape: Sizes) -> Array | None:
+    """Entry weights, or None."""
+    return None if weights is None else entry_weights(name, weights, shape)
 
 
 def weights_once(name: str, weights: Any, own: Any) -> Any:

@@ -135,7 +135,7 @@ def smooth(
     data = _check.array_of(name, "y", _check.inexact(name, y), rows)
     matrices = _check.penalties(name, penalties, columns)
     parameters = _check.smoothing(name, smoothing, len(rows))
-    w = None if entry_weights is None else _check.entry_weights(name, entry_weights, rows)
+    w = _check.weights_if_any(name, entry_weights, rows)
     data, *arrays = promoted(data, *arrays)
     dtype = data.dtype
     wide = accumulator(dtype)

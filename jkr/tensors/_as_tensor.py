@@ -12,14 +12,13 @@ from jkr.tensors._model import Modelled
 from jkr.tensors._tensor import Tensor
 
 
-def as_tensor(name: str, tensor: Any, entry_weights: Any = None, *, order: int = 2) -> Tensor:
-    """A tensor of floating or complex numbers, of that order or more, checked.
+def as_tensor(name: str, tensor: Any, entry_weights: Any = None) -> Tensor:
+    """A tensor of floating or complex numbers, of two modes or more, checked.
 
     Args:
         name: the public function.
         tensor: an array, a CPTensor, or a Tensor.
         entry_weights: those of an array, or None.
-        order: the least number of modes.
     """
     if isinstance(tensor, Dense):
         entry_weights = _check.weights_once(name, entry_weights, tensor.entry_weights)
@@ -27,12 +26,10 @@ def as_tensor(name: str, tensor: Any, entry_weights: Any = None, *, order: int =
     elif is_tensor(tensor):
         _check.weights_of_array(name, entry_weights, tensor)
         made = tensor if isinstance(tensor, Tensor) else _modelled(name, tensor)
-        _check.tensor_shape(name, made.shape, order=order)
+        _check.tensor_shape(name, made.shape)
         return made
-    x = _check.data(name, tensor, order=order)
-    w = None
-    if entry_weights is not None:
-        w = _check.entry_weights(name, entry_weights, x.shape)
+    x = _check.data(name, tensor)
+    w = _check.weights_if_any(name, entry_weights, x.shape)
     _check.in_range(name, tensor, x, w)
     return Dense(x, w, sharded=is_sharded(x))
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
+from string import ascii_uppercase
 from typing import Any
 
 import jax
@@ -182,6 +183,19 @@ class Dense(Tensor):
             squares = w.astype(unit.dtype) / weight * squares
         return Scale(unit, square_root(jnp.sum(squares)), weight, status)
 
+    def cross_gram(self, factors: Factors, n: int, m: int) -> Array:
+        """One einsum of the weights with the pairs of factors of all other modes."""
+        rest = [k for k in range(self.ndim) if k not in (n, m)]
+        letters = ascii_uppercase[: self.ndim]
+        kept = letters[n] if n == m else letters[n] + letters[m]
+        ones = jnp.ones(self.shape) if self.uniform else self.entry_weights
+        w = jnp.asarray(ones).astype(factors[0].dtype)
+        if not rest:
+            return w.transpose(n, m)[:, :, None, None]
+        pairs = ",".join(f"{letters[k]}r,{letters[k]}s" for k in rest)
+        both = [c for k in rest for c in (factors[k].conj(), factors[k])]
+        return jnp.einsum(f"{letters},{pairs}->{kept}rs", w, *both, precision="highest")
+
     def leading(self, mode: int, count: int) -> Array:
         """The eigenvectors of the unfolding's Gram, unobserved entries as zeros.
 
@@ -213,10 +227,10 @@ class Dense(Tensor):
         modes = range(w.ndim)
         return tuple(jnp.any(w != 0, axis=tuple(m for m in modes if m != n)) for n in modes)
 
-    def observations(self) -> Array:
+    def observations(self) -> Array | int:
         """How many entries have a weight that is not zero."""
         w = self.entry_weights
-        return super().observations() if w is None else jnp.sum(w != 0).astype(float)
+        return super().observations() if w is None else jnp.sum(w != 0)
 
     def astype(self, dtype: DTypeLike) -> "Dense":
         """The same tensor in another precision; weights are real, and floating from here on."""

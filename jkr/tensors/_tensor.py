@@ -4,6 +4,7 @@ T is data of shape (I_1, …, I_N) with entry weights W ≥ 0 of that shape, all
 Wherever T is read it is W∘T that is meant, and what lies under a zero of W is never read.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import inf
@@ -143,6 +144,14 @@ class Tensor(ABC):
         y = part.mttkrp(part.contract(sketch), sketch, mode)
         return jnp.linalg.svd(y, full_matrices=False)[0][:, :count]
 
+    def cross_gram(self, factors: Factors, n: int, m: int) -> Array:
+        """Σ W over all indices but those of two modes, with pairs of the other factors.
+
+        G[i, j, r, s] = Σ W ∏_{k≠n,m} conj(A_k[i_k, r]) A_k[i_k, s] with i_n = i and i_m = j; for
+        n = m G[i, r, s]. Axes along which it does not vary may be of length one.
+        """
+        raise TypeError(f"{type(self).__name__} does not know how its weights vary")
+
     def squared_norm(self) -> Array:
         """Σ W|T|², a real scalar."""
         unit, norm, weight, _ = self.scale()
@@ -162,12 +171,9 @@ class Tensor(ABC):
         """N, the number of modes."""
         return len(self.shape)
 
-    def observations(self) -> Array:
-        """How many entries are observed, a real scalar."""
-        size = 1.0
-        for n in self.shape:
-            size = size * n
-        return jnp.asarray(size)
+    def observations(self) -> Array | int:
+        """How many entries are observed."""
+        return math.prod(self.shape)
 
     def filled(self, model: Callable[[], Array]) -> "Tensor":
         """The tensor with a model's entries where nothing is observed, weights of one."""

@@ -92,8 +92,7 @@ def loss(
         made = as_tensor(name, tensor, entry_weights)
     else:
         x = _check.inexact(name, tensor, "a tensor of numbers")
-        w = entry_weights
-        w = None if w is None else _check.entry_weights(name, w, x.shape)
+        w = _check.weights_if_any(name, entry_weights, x.shape)
         made = Dense(x, w, sharded=is_sharded(x))
     _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
     weights, like, *factors = promoted(weights, jnp.zeros((), made.dtype), *factors)

@@ -10,8 +10,8 @@ Along directions orthogonal to all columns of a factor S is block diagonal, so t
 within their span, of R rows a mode at most, is written out; with entry weights, all of it.
 """
 
-from collections.abc import Sequence
-from string import ascii_uppercase
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -30,6 +30,7 @@ from jkr.tensors._dense import Dense
 from jkr.tensors._tensor import Tensor
 
 Factors = Sequence[Array]
+CrossGram = Callable[[int, int], Array]
 
 
 class Condition(NamedTuple):
@@ -89,7 +90,8 @@ def _condition(model: CPTensor) -> Condition:
     units = _unit_model(model).factors
     order, rank = len(units), units[0].shape[1]
     small, _ = _compressed(units)
-    inside = jnp.linalg.eigvalsh(_tangent_gram(small, None))[: -(order - 1) * rank]
+    S = _tangent_gram(small, partial(_cross_gram, small))
+    inside = jnp.linalg.eigvalsh(S)[: -(order - 1) * rank]
     grams = [gram(a, a) for a in units]
     outside = [
         jnp.tile(jnp.linalg.eigvalsh(product_of_others(grams, n)), a.shape[0] - b.shape[0])
@@ -169,15 +171,15 @@ def _standard_errors(model: CPTensor, tensor: Tensor) -> CPTensor:
     squared = tensor.entrywise(distance, (weights, units), precision="highest")[0] / scale.weight
     seen = tensor.rows()
     parameters = weights.shape[0] * (1 + sum(jnp.sum(rows) - 1 for rows in seen))
-    spare = tensor.observations() - parameters
+    spare = jnp.asarray(tensor.observations()) - parameters
     noise = jnp.sqrt(squared / jnp.maximum(spare, 1).astype(squared.dtype))
-    # Without weights all is block diagonal outside the span of the columns.
-    small, bases, w = *_compressed(units), None
     if not tensor.uniform:
-        w = tensor.entry_weights / scale.weight
-        small, bases = units, [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
-    of_weights, of_columns = _variances(small, bases, w)
-    if w is None:
+        bases = [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
+        cross = lambda n, m: tensor.cross_gram(units, n, m) / scale.weight.astype(like.dtype)  # noqa: E731
+        of_weights, of_columns = _variances(units, bases, cross)
+    else:  # block diagonal outside the span of the columns
+        small, bases = _compressed(units)
+        of_weights, of_columns = _variances(small, bases, partial(_cross_gram, small))
         grams = [gram(a, a) for a in units]
         outside = [_inverse_diagonal(product_of_others(grams, n)) for n in range(tensor.ndim)]
         of_columns = [
@@ -223,14 +225,19 @@ def _compressed(units: Factors) -> tuple[Factors, Factors]:
     return small, bases
 
 
-def _tangent_gram(units: Factors, w: Array | None) -> Array:
+def _cross_gram(units: Factors, n: int, m: int) -> Array:
+    """As `Tensor.cross_gram`, where all entries weigh the same."""
+    G = product_of_others([gram(a, a) for a in units], n, m)
+    return G.reshape((1,) * (1 if n == m else 2) + G.shape)
+
+
+def _tangent_gram(units: Factors, cross: CrossGram) -> Array:
     """S, with one of the gauge's N directions a component in it, and the rest at eigenvalue 2R.
 
     The squares of R orthonormal bases side by side have no eigenvalue above R.
     """
     order, rank = len(units), units[0].shape[1]
-    grams = [gram(a, a) for a in units]
-    S = jnp.block([[_block(units, grams, w, n, m) for m in range(order)] for n in range(order)])
+    S = jnp.block([[_block(units, cross(n, m), n, m) for m in range(order)] for n in range(order)])
     Z = _along_columns(units)
     apart = jnp.eye(order) - 1 / order
     keep = jnp.eye(S.shape[0], dtype=S.dtype) - (1 - order**-0.5) * matmul(Z, Z.conj().T)
@@ -238,23 +245,9 @@ def _tangent_gram(units: Factors, w: Array | None) -> Array:
     return matmul(keep, matmul(S, keep)) + 2 * rank * matmul(Z, matmul(gauge, Z.conj().T))
 
 
-def _block(units: Factors, grams: Factors, w: Array | None, n: int, m: int) -> Array:
-    """⟨∂T/∂Dₙ[i, r], ∂T/∂Dₘ[j, s]⟩, (I_n R, I_m R)."""
+def _block(units: Factors, G: Array, n: int, m: int) -> Array:
+    """⟨∂T/∂Dₙ[i, r], ∂T/∂Dₘ[j, s]⟩, (I_n R, I_m R), from the cross Gram of the two modes."""
     a, b = units[n], units[m]
-    if w is None:
-        G = product_of_others(grams, n, m)
-        G = G[None, :, :] if n == m else G[None, None, :, :]
-    else:
-        rest = [k for k in range(w.ndim) if k not in (n, m)]
-        letters = ascii_uppercase[: w.ndim]
-        kept = letters[n] if n == m else letters[n] + letters[m]
-        pairs = ",".join(f"{letters[k]}r,{letters[k]}s" for k in rest)
-        both = [c for k in rest for c in (units[k].conj(), units[k])]
-        spread = w.astype(a.dtype)
-        if rest:
-            G = jnp.einsum(f"{letters},{pairs}->{kept}rs", spread, *both, precision="highest")
-        else:
-            G = spread.transpose(n, m)[:, :, None, None]
     if n == m:
         matrix = jnp.eye(a.shape[0], dtype=a.dtype)[:, None, :, None] * G[:, :, None, :]
     else:
@@ -282,10 +275,10 @@ def _clipped_root(G: Array) -> Array:
     return vectors / jnp.sqrt(jnp.maximum(values, least))[None, :].astype(G.dtype)
 
 
-def _variances(units: Factors, bases: Factors, w: Array | None) -> tuple[Array, Factors]:
+def _variances(units: Factors, bases: Factors, cross: CrossGram) -> tuple[Array, Factors]:
     """Diagonal of S⁻¹ for the weights, and for the columns, in units of σ²; λ = 1."""
     order, rank = len(units), units[0].shape[1]
-    Z, root = _along_columns(units), _clipped_root(_tangent_gram(units, w))
+    Z, root = _along_columns(units), _clipped_root(_tangent_gram(units, cross))
     along = gram(Z, root)  # (N R, p)
     sums = jnp.sum(along.reshape(order, rank, -1), axis=0)
     of_weights = jnp.sum(jnp.abs(sums) ** 2, axis=1) / order
