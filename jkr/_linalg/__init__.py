@@ -4,6 +4,7 @@
 - `_norms`: Euclidean norms with finite derivatives (R6);
 - `_psd`: small semi-definite systems, minimum norm (R3); `_definite`: positive definite ones of any
   size, with a flag for those that are not;
+- `_hals`, `_admm`: the same with nonnegative solutions, and with any proximal operator;
 - `_cg`: large symmetric systems, known by their products;
-- `_tangents`: what derivative rules ask of tangents.
+- `_tangents`: what derivative rules ask of tangents; `_mesh`: where arrays are.
 """

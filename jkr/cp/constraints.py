@@ -39,17 +39,16 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._linalg._admm import admm
+from jkr._linalg._hals import hals
 from jkr._linalg._norms import column_norms
-from jkr._linalg._psd import inverse_root, psd_solve
-from jkr._linalg._small import gram, matmul
-from jkr.cp._objective._nonnegative import hals
+from jkr._linalg._psd import psd_solve
 
 __all__ = ["Constraint", "ball", "l1", "nonnegative", "prox", "simplex"]
 
 Kind = Literal["free", "fixed", "cone", "bounded", "penalty"]
 
 _ZERO = 1e-6  # of the largest entry: a zero that is to move, where it is squared
-_ROUNDS = 10  # of ADMM for one factor; its dual variable is kept for the next sweep
 
 
 class Constraint(ABC):
@@ -108,36 +107,6 @@ class Constraint(ABC):
     def residual(self, a: Array, slope: Array, step: Array) -> Array:
         """How far a factor is from being optimal, given the gradient: 0 where it is, (I, R)."""
         return (a - self.prox(a - step * slope, step)) / step
-
-
-def admm(
-    prox: Callable[[Array, Array], Array], G: Array, Y: Array, previous: Array, dual: Array
-) -> tuple[Array, Array]:
-    """Rounds of the alternating direction method for one factor, from Z and the scaled dual U.
-
-    A ← (Y + ρ(Z − U))(G + ρI)⁻ᵀ, Z ← prox(A + U, 1/ρ), U ← U + A − Z, with ρ = tr(G)/R, so that one
-    factorisation serves all rounds.
-    """
-    rank = G.shape[-1]
-    trace = jnp.mean(jnp.trace(G, axis1=-2, axis2=-1).real) / rank
-    rho = jnp.where(trace > 0, trace, 1)
-    eye = jnp.eye(rank, dtype=G.dtype).reshape((1,) * (G.ndim - 2) + (rank, rank))
-    shifted = G + rho.astype(G.dtype) * eye
-    if G.ndim == 2:
-        F = inverse_root(shifted, minimum_norm=False)
-        solve = lambda b: gram(F, matmul(F, b.T)).T  # noqa: E731
-    else:
-        F = jax.vmap(partial(inverse_root, minimum_norm=False))(shifted)
-        solve = jax.vmap(lambda F, b: gram(F, matmul(F, b[:, None]))[:, 0], (0, 0))
-        solve = partial(solve, F)
-
-    def step(_, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        Z, U = carry
-        A = solve(Y + rho.astype(Y.dtype) * (Z - U))
-        Z = prox(A + U, 1 / rho)
-        return Z, U + A - Z
-
-    return lax.fori_loop(0, _ROUNDS, step, (previous, dual))
 
 
 class Parametrised(Constraint):

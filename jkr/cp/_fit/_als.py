@@ -1,17 +1,14 @@
 """`cp.ALS` and `cp.als`: alternating least squares as users call it (the algorithm: `_solvers`)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from jax import Array
 from jax.typing import ArrayLike
 
-from jkr._linalg._dtypes import Precision
 from jkr.cp._fit._result import CPResult
-from jkr.cp._fit._solver import Solver
+from jkr.cp._fit._solver import Options, Solver
 from jkr.cp._model._cptensor import CPTensor
-from jkr.cp._solvers._als import ALSState, Alternating
-from jkr.cp.constraints import Constraint
+from jkr.cp._solvers._als import Alternating
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
 
@@ -23,16 +20,7 @@ class ALS(Solver):
     halves, of states `ALSState`.
 
     Args:
-        constraints: as in `als`, and so are all others.
-        nonnegative: modes whose factors are nonnegative.
-        fixed_modes: modes whose factors stay.
-        l2: weight of the penalty, a scalar.
-        restarts: number of random starts.
-        tol: smallest change of fit, a scalar.
-        max_iters: largest number of sweeps.
-        precision: of the products with the tensor.
-        progress: whether to show a bar.
-        callback: called with the ALSState after each sweep.
+        **options: those of `Solver` but loss and penalty.
 
     Raises:
         ValueError: constraints that are no dict; the rest when a tensor is there, as in `als`.
@@ -52,33 +40,8 @@ class ALS(Solver):
 
     name: ClassVar[str] = "cp.ALS"
 
-    def __init__(
-        self,
-        *,
-        constraints: Mapping[int, Constraint] | None = None,
-        nonnegative: bool | int | Sequence[int] = False,
-        fixed_modes: int | Sequence[int] = (),
-        l2: ArrayLike = 0.0,
-        restarts: int = 1,
-        tol: ArrayLike = 1e-6,
-        max_iters: int = 500,
-        precision: Precision = None,
-        progress: bool = False,
-        callback: Callable[[ALSState], object] | None = None,
-    ):
-        super().__init__(
-            Alternating(),
-            constraints=constraints,
-            nonnegative=nonnegative,
-            fixed_modes=fixed_modes,
-            l2=l2,
-            restarts=restarts,
-            tol=tol,
-            max_iters=max_iters,
-            precision=precision,
-            progress=progress,
-            callback=callback,
-        )
+    def __init__(self, **options: Unpack[Options]):
+        super().__init__(Alternating(), **options)
 
 
 def als(
@@ -88,7 +51,7 @@ def als(
     key: Array | None = None,
     init: str | CPTensor = "random",
     entry_weights: ArrayLike | None = None,
-    **options,
+    **options: Unpack[Options],
 ) -> CPResult:
     """Fit a CP model by alternating least squares: min ½‖W½∘(T − M)‖² + ½ l2 Σₙ‖Aₙ‖².
 

@@ -1,6 +1,5 @@
 """`cp.GCP` and `cp.gcp`: generalised CP as users call it. The algorithm is in `_solvers`."""
 
-from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,14 +7,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._linalg._dtypes import Precision
-from jkr.cp import losses
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._solver import Solver
 from jkr.cp._model._cptensor import CPTensor
-from jkr.cp._objective._objective import Penalty
-from jkr.cp._solvers._gcp import Descent, GCPState
-from jkr.cp.constraints import Constraint
+from jkr.cp._solvers._gcp import Descent
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
 
@@ -30,19 +25,10 @@ class GCP(Solver):
     states `GCPState`.
 
     Args:
-        loss: as in `gcp`, and so are all others.
-        optimizer: that takes the steps.
-        constraints: a dict from modes to constraints.
-        nonnegative: modes whose factors are nonnegative.
-        fixed_modes: modes whose factors stay.
-        l2: weight of the penalty on the free factors, a scalar.
-        penalty: a function of the factors (I_n, R) to a number.
-        restarts: number of random starts.
+        optimizer: any of optax; `optax.lbfgs()`, if not given.
         tol: smallest relative change of the objective, a scalar.
         max_iters: largest number of steps.
-        precision: of the products with the tensor.
-        progress: whether to show a bar.
-        callback: called with the GCPState after each step.
+        **options: those of `Solver`.
 
     Raises:
         ValueError: an optimiser that is none; the rest when a tensor is there, as in `gcp`.
@@ -65,36 +51,13 @@ class GCP(Solver):
     def __init__(
         self,
         *,
-        loss: losses.Loss | Callable[[Array, Array], Array] = losses.gaussian,
         optimizer: "optax.GradientTransformation | None" = None,
-        constraints: Mapping[int, Constraint] | None = None,
-        nonnegative: bool | int | Sequence[int] = False,
-        fixed_modes: int | Sequence[int] = (),
-        l2: ArrayLike = 0.0,
-        penalty: Penalty | None = None,
-        restarts: int = 1,
         tol: ArrayLike = 1e-10,
         max_iters: int = 1000,
-        precision: Precision = None,
-        progress: bool = False,
-        callback: Callable[[GCPState], object] | None = None,
+        **options: Any,
     ):
         chosen = _lbfgs() if optimizer is None else _check.optimizer(self.name, optimizer)
-        super().__init__(
-            Descent(chosen),
-            loss=loss,
-            constraints=constraints,
-            nonnegative=nonnegative,
-            fixed_modes=fixed_modes,
-            l2=l2,
-            penalty=penalty,
-            restarts=restarts,
-            tol=tol,
-            max_iters=max_iters,
-            precision=precision,
-            progress=progress,
-            callback=callback,
-        )
+        super().__init__(Descent(chosen), tol=tol, max_iters=max_iters, **options)
 
 
 def gcp(

@@ -7,7 +7,7 @@ static. It is a function from a tensor and a rank to a result, and has the two h
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,21 @@ _STATIC = (
     *("loss", "nonnegative", "fixed_modes", "restarts", "max_iters"),
     *("precision", "progress", "callback"),
 )
+
+
+class Options(TypedDict, total=False):
+    """The options of every solver, but for loss and penalty."""
+
+    constraints: Mapping[int, Constraint] | None
+    nonnegative: bool | int | Sequence[int]
+    fixed_modes: int | Sequence[int]
+    l2: ArrayLike
+    restarts: int
+    tol: ArrayLike
+    max_iters: int
+    precision: Precision
+    progress: bool
+    callback: Callable[[Any], object] | None
 
 
 class Solver:

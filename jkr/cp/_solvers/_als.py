@@ -22,11 +22,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
+from jkr._linalg._hals import hals
 from jkr._linalg._norms import square_root, unit_columns
 from jkr._linalg._small import framed, gram, row_products
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
-from jkr.cp._objective._nonnegative import hals
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
 from jkr.tensors._tensor import Pass, Scale
