@@ -2,7 +2,7 @@
 
     python -m benchmarks                              every suite, every peer installed
     python -m benchmarks --suite mttkrp loss          some suites
-    python -m benchmarks --compare floor tensorly     some contestants
+    python -m benchmarks --compare einsum tensorly    some contestants
     python -m benchmarks --out benchmarks/RESULTS.md  write the table of record
 
 One file a suite: a function that yields rows of a table. `timing` runs the contestants of a row

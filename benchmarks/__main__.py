@@ -13,6 +13,7 @@ import jax
 SUITES = (
     "als",
     "fits",
+    "first",
     "implicit",
     "gcp",
     "entrywise",

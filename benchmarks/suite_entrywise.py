@@ -42,7 +42,8 @@ def rows(compare, repeats):
                 ("one", ours, x.size),
                 ("autodiff", dense, None),
             ):
-                # A new function each time, since JAX remembers what it traced.
+                # Anew each time, since JAX remembers what it traced, with the size of blocks then.
+                jax.clear_caches()
                 gradient = jax.value_and_grad(lambda *args, f=f: f(*args))
                 usual, _elementwise._BLOCK = _elementwise._BLOCK, block or _elementwise._BLOCK
                 try:

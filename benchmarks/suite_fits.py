@@ -1,4 +1,7 @@
-"""Whole fits: 256 of them in one call (P4), and the first call of all (P5)."""
+"""Whole fits: 256 of them in one call (P4), and the first call, whatever the number of sweeps.
+
+The first call beside that of the simplest ALS (P5) is `suite_first`.
+"""
 
 import time
 from functools import partial

@@ -46,8 +46,9 @@ def rows(compare, repeats):
                 return jnp.sum(result.cp.weights)
 
             def unrolled(x, start=start):
-                first = jkr.cp.als_init(x, start.rank, init=start)
-                step = lambda state, _: (jkr.cp.als_step(x, state), None)  # noqa: E731
+                solver = jkr.cp.ALS()
+                first = solver.init(x, start.rank, init=start)
+                step = lambda state, _: (solver.step(x, state), None)  # noqa: E731
                 return jnp.sum(lax.scan(step, first, length=50)[0].cp.weights)
 
             def gradient(sweeps, weights=weights):

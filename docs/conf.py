@@ -46,7 +46,7 @@ html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 
 ROOMS = ("jkr", *(f"jkr.{room}" for room in ("cp", "operators", "sketch", "glam", "plot")))
-ROOMS += ("jkr.cp.losses", "jkr.datasets")
+ROOMS += ("jkr.cp.losses", "jkr.cp.constraints", "jkr.tensors", "jkr.datasets")
 
 
 def public_names(*, members: bool = False) -> list[str]:
@@ -71,9 +71,9 @@ def skip_fields(app, what, name, obj, skip, options):
 
 def link_names(app, doctree):
     """Turn code that is a public name, or a call of one, into a link to it."""
-    room = {"api/jkr": "jkr", "api/losses": "jkr.cp.losses"}.get(
-        app.env.docname, app.env.docname.replace("api/", "jkr.")
-    )
+    of_page = {"jkr": "jkr", "losses": "jkr.cp.losses", "constraints": "jkr.cp.constraints"}
+    page = app.env.docname.removeprefix("api/")
+    room = of_page.get(page, f"jkr.{page}")
     full = {short: name for name in public_names(members=True) for short in _short(name, room)}
     for literal in list(doctree.findall(nodes.literal)):
         if isinstance(literal.parent, (addnodes.pending_xref, nodes.reference)):

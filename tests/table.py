@@ -64,16 +64,20 @@ def rank_one_sweep_reference(x, w, a, b):
     return a @ b.T
 
 
-def rank_one_reference(x):
+def rank_one_reference(x, l2=0.0):
+    """The best matrix of rank one; l2 on its factors takes as much from the singular value."""
     u, s, v = jnp.linalg.svd(x, full_matrices=False)
-    return s[0].astype(u.dtype) * u[:, :1] * v[:1]
+    return (s[0] - l2).astype(u.dtype) * u[:, :1] * v[:1]
 
 
 SGD = optax.sgd(0.1)
 
 
-def descending(x, a, b):
-    return cp.gcp_init(x, 1, init=cp.CPTensor(jnp.ones(1, x.dtype), (a, b)), optimizer=SGD)
+def descended(x, a, b):
+    """The model after a step."""
+    solver = cp.GCP(optimizer=SGD)
+    start = solver.init(x, 1, init=cp.CPTensor(jnp.ones(1, x.dtype), (a, b)))
+    return solver.step(x, start).cp.full()
 
 
 def sgd_step_reference(x, a, b):
@@ -277,6 +281,46 @@ LOSSES = {
         lambda m, x: (m + TINY) ** 1.5 / 1.5 - x * (m + TINY) ** 0.5 / 0.5,
     ),
 }
+
+
+def simplex_reference(y, *_):
+    """Column by column: the largest entries, less what makes their sum one; zeros."""
+    columns = []
+    for column in y.T:
+        falling = jnp.sort(column)[::-1]
+        excess = (jnp.cumsum(falling) - 1) / jnp.arange(1, len(y) + 1).astype(y.dtype)
+        count = jnp.sum(falling > excess)
+        columns.append(jnp.maximum(column - excess[count - 1], 0))
+    return jnp.stack(columns, axis=1)
+
+
+def ball_reference(y, radius):
+    norms = jnp.sqrt(jnp.sum(y**2, axis=0, keepdims=True))
+    return y * jnp.minimum(1, radius / norms)
+
+
+# A constraint and its proximal operator, of a matrix and of two positive numbers: the step, and one
+# that the constraint depends on. Both are multiplied where it is a penalty.
+CONSTRAINTS = {
+    "nonnegative": (lambda size: cp.constraints.nonnegative(), lambda y, *_: y * (y > 0)),
+    "simplex": (lambda size: cp.constraints.simplex(), simplex_reference),
+    "ball": (cp.constraints.ball, lambda y, step, size: ball_reference(y, size)),
+    "l1": (
+        cp.constraints.l1,
+        lambda y, step, size: jnp.sign(y) * jnp.maximum(jnp.abs(y) - step * size, 0),
+    ),
+    "prox": (
+        lambda size: cp.constraints.prox(
+            jax.tree_util.Partial(lambda size, y, step: y / (1 + step * size), size)
+        ),
+        lambda y, step, size: y / (1 + step * size),
+    ),
+}
+
+
+def at_positive(f):
+    """As a function of a real matrix and of positive numbers, whatever comes."""
+    return lambda y, step, size: f(y.real, 0.5 + jnp.abs(step), 0.5 + jnp.abs(size))
 
 
 def dense_kronecker(a, b):
@@ -622,7 +666,7 @@ ROWS: dict[str, list[Row]] = {
     ],
     "cp.core_consistency": [
         Row(
-            lambda x, w, a, b: cp.core_consistency(x, cp.CPTensor(w, (a, b))),
+            lambda x, w, a, b: cp.core_consistency(cp.CPTensor(w, (a, b)), x),
             core_consistency_reference,
             ((4, 3), (2,), (4, 2), (3, 2)),
         )
@@ -655,20 +699,27 @@ ROWS: dict[str, list[Row]] = {
             TWO_MODELS,
         )
     ],
-    "cp.als_init": [
+    "cp.ALS": [
         Row(
-            lambda x, *m: cp.als_init(x, 2, init=cp.CPTensor(m[0], m[1:])).cp.full(),
+            lambda x, *m: cp.ALS().init(x, 2, init=cp.CPTensor(m[0], m[1:])).cp.full(),
             lambda x, *m: model_reference(*m),
             ((3, 2, 4), *MODEL),
-        )
-    ],
-    "cp.als_step": [
+        ),
         Row(
-            lambda x, w, a, b: (lambda start: cp.als_step(x, start).cp.full())(
-                cp.als_init(x, 1, init=cp.CPTensor(w, (a, b)))
+            lambda x, w, a, b: (
+                cp.ALS().step(x, cp.ALS().init(x, 1, init=cp.CPTensor(w, (a, b)))).cp.full()
             ),
             rank_one_sweep_reference,
             ((3, 4), (1,), (3, 1), (4, 1)),
+        ),
+    ],
+    "cp.Solver": [
+        Row(
+            lambda x, l2: cp.Solver(
+                cp.ALS().algorithm, l2=square_of(jnp.tanh(l2)) / 4, tol=0, max_iters=300
+            )(x, 1, key=jax.random.key(0)).cp.full(),
+            lambda x, l2: rank_one_reference(x, square_of(jnp.tanh(l2)) / 4),
+            ((3, 3), ()),
         )
     ],
     "cp.als": [
@@ -685,18 +736,32 @@ ROWS: dict[str, list[Row]] = {
             ((3, 3),),
         )
     ],
-    "cp.gcp_init": [
+    "cp.GCP": [
         Row(
-            lambda x, *m: cp.gcp_init(x, 2, init=cp.CPTensor(m[0], m[1:])).cp.full(),
+            lambda x, *m: cp.GCP().init(x, 2, init=cp.CPTensor(m[0], m[1:])).cp.full(),
             lambda x, *m: model_reference(*m),
             ((3, 2, 4), *MODEL),
-        )
+        ),
+        Row(descended, sgd_step_reference, ((3, 4), (3, 1), (4, 1))),
     ],
-    "cp.gcp_step": [
+    **{
+        f"cp.constraints.{name}": [
+            Row(
+                at_positive(lambda y, step, size, of=of: of(size).prox(y, step)),
+                at_positive(f),
+                ((4, 3), (), ()),
+                ("float64", "float32"),
+            )
+        ]
+        for name, (of, f) in CONSTRAINTS.items()
+    },
+    "tensors.Dense": [
         Row(
-            lambda x, a, b: cp.gcp_step(x, descending(x, a, b), optimizer=SGD).cp.full(),
-            sgd_step_reference,
-            ((3, 4), (3, 1), (4, 1)),
+            lambda x, v, *factors: jkr.mttkrp(jkr.tensors.Dense(x, square_of(v)), factors, 1),
+            lambda x, v, *factors: mttkrp_reference(1, 3)(
+                square_of(v).astype(x.dtype) * x, *factors
+            ),
+            ((3, 2, 4), *TENSOR),
         )
     ],
     "cp.pullback": [
@@ -950,8 +1015,7 @@ ROWS: dict[str, list[Row]] = {
         Row(
             lambda seed: thousandths(cp.random(jax.random.key(seed), (2, 3), 2).factors),
             lambda seed: thousandths(
-                jax.random.normal(key, (n, 2))
-                for key, n in zip(jax.random.split(jax.random.key(seed)), (2, 3), strict=True)
+                jnp.split(jax.random.normal(jax.random.key(seed), (5, 2)), [2])
             ),
             ((),),
             ("int32",),
@@ -979,11 +1043,13 @@ ROWS: dict[str, list[Row]] = {
 
 
 def public_names():
-    """Every public function, and every method of a public class that computes."""
+    """Every public function, every solver and tensor, and methods of classes that compute."""
     for prefix, module in (
         ("", jkr),
         ("cp.", cp),
         ("cp.losses.", cp.losses),
+        ("cp.constraints.", cp.constraints),
+        ("tensors.", jkr.tensors),
         ("operators.", operators),
         ("sketch.", sketch),
         ("glam.", glam),
@@ -991,7 +1057,8 @@ def public_names():
         for name in module.__all__:
             value = getattr(module, name)
             of_files = value in (cp.save, cp.load)  # tests/test_files.py
-            if inspect.isfunction(value) and not of_files or isinstance(value, cp.losses.Loss):
+            computes = inspect.isfunction(value) or isinstance(value, cp.losses.Loss)
+            if computes and not of_files or any(value is kind for kind in MADE):
                 yield prefix + name
     for name, method in vars(cp.CPTensor).items():
         if inspect.isfunction(method) and not name.startswith("_"):
@@ -1002,6 +1069,7 @@ def public_names():
         yield f"operators.{method.__qualname__.replace('__matmul__', '@')}"
 
 
+MADE = (cp.ALS, cp.GCP, cp.Solver, jkr.tensors.Dense)  # classes that one makes and calls
 KINDS = [kind for kind in vars(operators).values() if inspect.isclass(kind)]
 
 

@@ -69,16 +69,6 @@ def test_singular_problems_stay_finite(tensor, rank, dtype):
         assert (result.relative_error, bool(result.converged)) == (0, True)
 
 
-def test_zero_tolerance_runs_every_sweep_and_history_is_padded():
-    x = cp.random(KEY, (4, 5, 6), 2).full()
-    assert int(cp.als(x, 2, key=KEY, tol=0, max_iters=37).iterations) == 37
-    result = cp.als(x, 2, key=KEY, tol=1e-3, max_iters=37)
-    assert result.history.shape == (37,)
-    assert int(result.iterations) < 37
-    assert_allclose(result.history[result.iterations - 1 :], result.fit, rtol=0)
-    assert abs(result.history[result.iterations - 1] - result.history[result.iterations - 2]) < 1e-3
-
-
 def test_fit_never_gets_worse():
     x = jax.random.normal(jax.random.key(5), (5, 6, 7))
     assert np.all(np.diff(cp.als(x, 3, key=KEY, tol=0, max_iters=60).history) > -1e-12)
@@ -106,19 +96,6 @@ def test_status_says_how_it_ended():
     assert int(broken.iterations) == 1
 
 
-def test_jit_and_vmap_equal_the_loop():
-    x = jax.random.normal(KEY, (3, 4, 5, 6))
-    keys = jax.random.split(KEY, 3)
-    tols = jnp.asarray([1e-2, 1e-4, 1e-6])
-    fit = lambda x, key, tol: cp.als(x, 2, key=key, tol=tol, max_iters=80)  # noqa: E731
-    batch = jax.jit(jax.vmap(fit))(x, keys, tols)
-    for k in range(3):
-        one = fit(x[k], keys[k], tols[k])
-        assert int(one.iterations) == int(batch.iterations[k])
-        assert_allclose(one.fit, batch.fit[k], atol=1e-9)
-    assert len(set(batch.iterations.tolist())) == 3
-
-
 def test_start_is_absorbed_and_its_order_kept():
     truth = cp.random(jax.random.key(2), (4, 5, 6), 2)
     start = cp.CPTensor(jnp.asarray([3.0, 0.5]), truth.factors)
@@ -137,16 +114,6 @@ def test_start_takes_the_dtype_of_the_tensor():
 
 def test_integers_are_fitted_in_the_default_float():
     assert cp.als(np.ones((2, 3), int), 1, key=KEY).fit.dtype == "float64"
-
-
-def test_eager_calls_compile_once():
-    from jkr.cp._fit import fit as _fit
-
-    x = jax.random.normal(KEY, (3, 3, 2))
-    cp.als(x, 2, key=KEY, tol=1e-3, max_iters=11)
-    compiled = _fit._cache_size()
-    cp.als(x + 1, 2, key=jax.random.key(9), tol=1e-5, max_iters=11)
-    assert _fit._cache_size() == compiled
 
 
 def test_forward_derivatives_are_finite_at_an_exact_fit():

@@ -1,7 +1,4 @@
-"""ALS with entry weights, nonnegative and fixed factors, l2, restarts, starts and stepping."""
-
-import os
-import signal
+"""ALS with entry weights, nonnegative and fixed factors, l2, starts; all fits: `test_fits.py`."""
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +10,9 @@ from numpy.testing import assert_allclose
 
 import jkr
 from jkr import cp
+from jkr.cp._fit import _run
+from jkr.cp._fit._result import BAD_DATA
+from jkr.tensors import Dense
 
 KEY = jax.random.key(0)
 
@@ -64,7 +64,7 @@ def test_one_entry_that_is_not_finite_is_found(entry):
             with pytest.raises(ValueError, match=r"NaN or inf|need to be finite"):
                 call()
     status = jax.jit(lambda x: cp.als(x, 2, key=KEY).status)(spoilt)
-    assert status == cp._result.BAD_DATA
+    assert status == BAD_DATA
 
 
 @pytest.mark.parametrize("init", ["random", "uniform", "svd"])
@@ -260,7 +260,7 @@ def test_a_tiny_penalty_changes_next_to_nothing():
 def test_weights_of_a_start_go_where_signs_may_be_negative():
     truth = cp.random(KEY, (4, 5, 6), 2)
     start = cp.CPTensor(-jnp.ones(2), (*truth.factors[:2], jnp.abs(truth.factors[2])))
-    state = cp.als_init(start.full(), 2, init=start, nonnegative=[2])
+    state = cp.ALS(nonnegative=[2]).init(start.full(), 2, init=start)
     assert_allclose(state.cp.full(), start.full(), atol=1e-12)
 
 
@@ -284,15 +284,14 @@ def test_weights_beyond_half_precision_are_flagged():
 def test_derivative_by_entry_weights_where_nan_is_under_a_zero():
     x, w = noisy((4, 5, 6)), np.random.default_rng(0).uniform(size=(4, 5, 6))
     w[0, 0, 0], x[0, 0, 0] = 0, np.nan
-    state = cp.als_init(x, 2, key=KEY, entry_weights=w)
-    gradient = jax.grad(lambda w: cp.als_step(x, state, entry_weights=w).fit)(jnp.asarray(w))
+    solver = cp.ALS()
+    state = solver.init(Dense(x, w), 2, key=KEY)
+    gradient = jax.grad(lambda w: solver.step(Dense(x, w), state).fit)(jnp.asarray(w))
     assert np.isfinite(gradient).all()
 
 
 def test_interrupting_between_sweeps_keeps_the_restarts_done(monkeypatch):
-    from jkr.cp import _fit
-
-    x, first, calls = noisy((4, 5, 6)), _fit.first, []
+    x, first, calls = noisy((4, 5, 6)), _run.first, []
 
     def interrupted(*args):
         calls.append(args)
@@ -300,7 +299,7 @@ def test_interrupting_between_sweeps_keeps_the_restarts_done(monkeypatch):
             raise KeyboardInterrupt
         return first(*args)
 
-    monkeypatch.setattr(_fit, "first", interrupted)
+    monkeypatch.setattr(_run, "first", interrupted)
     options = {"tol": 0, "max_iters": 3, "callback": lambda state: None}
     result = cp.als(x, 2, key=KEY, restarts=3, **options)
     assert int(result.status) == 4
@@ -373,12 +372,12 @@ def test_hostile_data_are_finite_and_flagged(case, options):
 @pytest.mark.parametrize("shape", [(6, 5, 4), (70, 3, 4)], ids=str)
 def test_svd_start_spans_the_leading_singular_vectors(shape):
     x = low_rank(shape, 2) + 1e-3 * noisy(shape)
-    state = cp.als_init(x, 2, init="svd")
+    state = cp.ALS().init(x, 2, init="svd")
     for n in range(3):
         U = np.linalg.svd(oracles.unfold(x, n), full_matrices=False)[0][:, :2]
         ours = np.asarray(state.cp.factors[n])
         assert_allclose(np.abs(np.sum(U * ours, axis=0)), 1, atol=1e-8)
-    wide = cp.als_init(x, 7, init="svd", key=KEY).cp
+    wide = cp.ALS().init(x, 7, init="svd", key=KEY).cp
     assert wide.rank == 7
     in_normal_form(cp.als(x, 7, init="svd", key=KEY, max_iters=3))
     assert cp.als(x, 2, init="svd").fit > 0.99
@@ -388,55 +387,17 @@ def test_svd_start_of_a_long_mode_forms_no_long_matrix():
     from structure import largest_array
 
     x = np.zeros((2000, 4, 5), "float32")
-    assert largest_array(lambda x: cp.als_init(x, 2, init="svd"), x) < 2000**2 / 4
+    assert largest_array(lambda x: cp.ALS().init(x, 2, init="svd"), x) < 2000**2 / 4
 
 
 def test_uniform_start():
-    state = cp.als_init(noisy((4, 5, 6)), 3, init="uniform", key=KEY)
+    state = cp.ALS().init(noisy((4, 5, 6)), 3, init="uniform", key=KEY)
     assert all((np.asarray(a) >= 0).all() for a in state.cp.factors)
-    complex_start = cp.als_init(noisy((4, 5)) + 0j, 2, init="uniform", key=KEY)
+    complex_start = cp.ALS().init(noisy((4, 5)) + 0j, 2, init="uniform", key=KEY)
     assert all((a.imag > 0).any() for a in complex_start.cp.factors)
 
 
-def test_restarts_return_the_best_start():
-    x = noisy((4, 5, 6))
-    options = {"tol": 0, "max_iters": 4}
-    best = cp.als(x, 3, key=KEY, restarts=5, **options)
-    keys = jax.random.split(KEY, 5)
-    fits = [float(cp.als(x, 3, key=k, **options).fit) for k in keys]
-    assert_allclose(best.fit, max(fits), atol=1e-12)
-    again = cp.als(x, 3, key=KEY, restarts=5, **options)
-    assert np.array_equal(best.cp.weights, again.cp.weights)
-    driven = cp.als(x, 3, key=KEY, restarts=5, callback=lambda state: None, **options)
-    assert_allclose(driven.fit, best.fit, atol=1e-12)
-
-
 # Stepping, driving, transforms
-
-
-@pytest.mark.parametrize("options", [{}, {"entry_weights": True, "l2": 0.1, "nonnegative": [0]}])
-def test_stepping_is_the_same_fit(options):
-    x = noisy((4, 5, 6))
-    if "entry_weights" in options:
-        options = options | {"entry_weights": np.random.default_rng(0).uniform(size=x.shape)}
-    result = cp.als(x, 2, key=KEY, tol=0, max_iters=6, **options)
-    l2 = options.pop("l2", 0.0)
-    state = cp.als_init(x, 2, key=KEY, **options)
-    state = jax.jit(
-        lambda state: jax.lax.fori_loop(
-            0, 6, lambda _, s: cp.als_step(x, s, l2=l2, **options), state
-        )
-    )(state)
-    assert int(state.iteration) == 6
-    assert_allclose(state.cp.full(), result.cp.full(), atol=1e-10)
-    assert_allclose(state.fit, result.fit, atol=1e-7)
-
-
-def test_fixed_factors_stay_through_steps():
-    x, start = noisy((4, 5, 6)), cp.random(KEY, (4, 5, 6), 2)
-    state = cp.als_init(x, 2, init=start, fixed_modes=1)
-    state = cp.als_step(x, cp.als_step(x, state, fixed_modes=1), fixed_modes=1)
-    assert np.array_equal(state.cp.factors[1], start.factors[1])
 
 
 def test_a_result_resumes():
@@ -447,80 +408,12 @@ def test_a_result_resumes():
     assert_allclose(rest.cp.full(), whole.cp.full(), atol=1e-9)
 
 
-def test_progress_and_callback_see_every_sweep(capsys):
-    x, seen = noisy((4, 5, 6)), []
-    driven = cp.als(x, 2, key=KEY, tol=1e-4, progress=True, callback=seen.append)
-    plain = cp.als(x, 2, key=KEY, tol=1e-4)
-    assert int(driven.iterations) == int(plain.iterations) == len(seen)
-    assert_allclose(driven.history, plain.history, atol=1e-12)
-    assert_allclose(driven.cp.full(), plain.cp.full(), atol=1e-10)
-    assert isinstance(seen[-1], cp.ALSState)
-    assert "fit 0." in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad], ids=lambda t: t.__name__)
 @pytest.mark.parametrize("option", [{"progress": True}, {"callback": print}], ids=str)
 def test_progress_under_a_transform_is_an_error(transform, option):
     fit = lambda x: cp.als(x, 1, key=KEY, **option).fit  # noqa: E731
     with pytest.raises(ValueError, match="cp.als: progress and callback work outside jit, vmap"):
         transform(fit)(np.ones((2, 2, 3)))
-
-
-def test_interrupting_returns_the_best_so_far():
-    x = noisy((4, 5, 6))
-
-    def interrupt(state):
-        if int(state.iteration) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    result = cp.als(x, 2, key=KEY, tol=0, max_iters=50, callback=interrupt)
-    assert int(result.status) == 4
-    assert "resume with init=result.cp" in result.message
-    assert int(result.iterations) in (3, 4)
-    assert_allclose(
-        result.fit, cp.als(x, 2, key=KEY, tol=0, max_iters=int(result.iterations)).fit, atol=1e-9
-    )
-    assert result.history.shape == (50,)
-
-
-def test_bad_data_under_jit_are_flagged():
-    fit = jax.jit(lambda x, w: cp.als(x, 2, key=KEY, entry_weights=w, max_iters=5))
-    x, w = noisy((4, 5, 6)), np.ones((4, 5, 6))
-    for bad_x, bad_w, status, word in (
-        (x + np.nan, w, 6, "NaN"),
-        (np.where(x > 0, np.inf, x), w, 6, "inf"),
-        (x, -w, 7, "nonnegative"),
-        (x, np.nan * w, 7, "finite"),
-    ):
-        result = fit(bad_x, bad_w)
-        assert (int(result.status), int(result.iterations)) == (status, 0)
-        assert not result.converged
-        assert word in result.message
-        assert all(np.isfinite(a).all() for a in result.cp.factors)
-
-
-def test_vmap_over_everything_equals_the_loop():
-    shape, lanes = (3, 4, 5), 3
-    x = jnp.stack([noisy(shape, seed=k) for k in range(lanes)])
-    keys = jax.random.split(KEY, lanes)
-    w = jnp.asarray(np.random.default_rng(0).uniform(size=(lanes, *shape)))
-    l2, tol = jnp.asarray([0.0, 0.1, 1.0]), jnp.asarray([1e-2, 1e-4, 1e-6])
-
-    def fit(x, key, w, l2, tol):
-        result = cp.als(x, 2, key=key, entry_weights=w, l2=l2, tol=tol, max_iters=80)
-        return result.cp.full(), result.iterations, result.history
-
-    arguments, counts, alone = (x, keys, w, l2, tol), [], jax.jit(fit)
-    for axes in ((0, 0, 0, 0, 0), (None, 0, None, None, None), (None, None, 0, 0, 0)):
-        given = [a if n == 0 else a[0] for a, n in zip(arguments, axes, strict=True)]
-        batch = jax.jit(jax.vmap(fit, axes))(*given)
-        counts.append(batch[1].tolist())
-        for k in range(lanes):
-            one = alone(*(a[k] if n == 0 else a for a, n in zip(given, axes, strict=True)))
-            assert int(batch[1][k]) == int(one[1])
-            assert_allclose(batch[0][k], one[0], atol=1e-8)
-            assert_allclose(batch[2][k], one[2], atol=1e-9)
-    assert len(set(counts[0])) == lanes
 
 
 def test_il2_with_its_missing_entries_is_fitted():

@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose
 from structure import equations, size_of
 
 import jkr
-from jkr._contractions import _split
+from jkr._contractions import _slices, _split
+from jkr._contractions._passes import groups
 from jkr._contractions._split import best_split, long_middle, split_cost
 
 SHAPES = [(5,), (3, 4), (4, 3, 5), (2, 3, 4, 2), (2, 3, 1, 2, 3), (2, 2, 1, 3, 2, 2, 2)]
@@ -172,7 +173,11 @@ def test_only_a_long_middle_mode_goes_slice_by_slice(monkeypatch):
     assert long_middle((40, 20000, 40)) == 1
     for shape in [(200, 200, 200), (20000, 40, 40), (40, 40, 20000), (64, 12, 10, 60), (9, 9)]:
         assert long_middle(shape) is None
-    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    sliced = (_slices.outer, _slices.inner)
+    for sharded in (False, True):
+        found = groups((40, 20000, 40), sharded=sharded)
+        assert all((g.contract.func in sliced) != sharded for g in found)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert long_middle((40, 20000, 40)) is None
 
 

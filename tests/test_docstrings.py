@@ -13,10 +13,12 @@ import table
 from test_errors import ERRORS
 
 import jkr
-from jkr import cp, datasets, glam, operators, plot, sketch
+from jkr import cp, datasets, glam, operators, plot, sketch, tensors
 
-# A paper, or a law or rule by its label.
-SOURCE = re.compile(r"(?ms)^Source: .*?(doi:10\.|arXiv:|\b[IJ]\d+|\bR\d\b)")
+# A paper by its key, or a law or rule by its label.
+KEY = re.compile(r"\[([A-Za-z]+\d\d)\]")
+SOURCE = re.compile(rf"(?ms)^Source: .*?({KEY.pattern}|\b[IJ]\d+|\bR\d\b)")
+PACKAGE = Path(jkr.__file__).parent
 UNSOURCED = {
     "plot.factors": "a drawing, with no claim",
     "plot.history": "a drawing, with no claim",
@@ -26,6 +28,14 @@ UNSOURCED = {
     "cp.save": "a file, with no claim",
     "cp.load": "a file, with no claim",
     "datasets.Dataset": "a container; each dataset has a source of its own",
+    "cp.Algorithm": "a class to derive from, with no claim",
+    "cp.Objective": "a container, with no claim",
+    "cp.Start": "a container, with no claim",
+    "cp.constraints.Constraint": "a class to derive from, with no claim",
+    "tensors.Dense": "a container, with no claim",
+    "tensors.Pass": "a container, with no claim",
+    "tensors.Scale": "a container, with no claim",
+    "tensors.Tensor": "a class to derive from, with no claim",
 }
 
 
@@ -43,17 +53,22 @@ def section(doc, title):
     return match[1] if match else ""
 
 
-FUNCTIONS = [n for n in table.public_names() if not isinstance(found(n), cp.losses.Loss)]
+FUNCTIONS = [n for n in table.public_names() if inspect.isfunction(found(n))]
 FUNCTIONS += [f"plot.{n}" for n in plot.__all__ if n != "Figure"]
 FUNCTIONS += ["datasets.covid19_serology", "datasets.il2_response"]
 FUNCTIONS += ["cp.RankScan.table", "cp.losses.Loss.__call__", "cp.save", "cp.load"]
 CLASSES = {
     f"{module.__name__.removeprefix('jkr.')}.{kind.__name__}": kind
-    for module in (cp, cp.losses, datasets, glam, operators, sketch)
-    for kind in vars(module).values()
+    for module in (cp, cp.constraints, cp.losses, datasets, glam, operators, sketch, tensors)
+    for kind in (getattr(module, name) for name in module.__all__)
     if inspect.isclass(kind) and kind.__module__.startswith(module.__name__)
 }
 RAISING = {message.partition(": ")[0] for _, message in ERRORS}
+
+
+def arguments(doc):
+    """The names under Args."""
+    return re.findall(r"^    \*{0,2}(\w+): \S", section(doc, "Args"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -61,10 +76,7 @@ def test_function(name):
     function = found(name)
     doc = inspect.getdoc(function) or ""
     assert doc.partition("\n")[0].endswith("."), "no sentence in the first line"
-    arguments = re.findall(r"^    (\*?\w+): \S", section(doc, "Args"), re.MULTILINE)
-    assert [a.lstrip("*") for a in arguments] == [
-        p for p in inspect.signature(function).parameters if p != "self"
-    ]
+    assert arguments(doc) == [p for p in inspect.signature(function).parameters if p != "self"]
     returns = section(doc, "Returns").splitlines()
     assert bool(returns) == (inspect.signature(function).return_annotation is not None), "Returns?"
     assert ": " not in "".join(returns[:1]), "what is before a colon would be read as a type"
@@ -72,10 +84,16 @@ def test_function(name):
     assert name in UNSOURCED or SOURCE.search(doc), "no source"
 
 
+def defines(kind, member):
+    return any(member in vars(k) for k in kind.__mro__)
+
+
 @pytest.mark.parametrize("name", sorted(RAISING))
 def test_errors_are_documented(name):
     value = found(name)
-    docs = [value, value.__matmul__] if inspect.isclass(value) else [value]
+    docs = [value]
+    if inspect.isclass(value):
+        docs += [getattr(value, n) for n in ("__matmul__", "__call__") if defines(value, n)]
     for doc in map(inspect.getdoc, docs):
         if "    ValueError: " in section(doc, "Raises"):
             return
@@ -88,6 +106,9 @@ def test_class(name):
     doc = inspect.getdoc(kind) or ""
     described = set(re.findall(r"^    (\w+): \S", section(doc, "Attributes"), re.MULTILINE))
     fields = {n for k in kind.__mro__ for n in inspect.get_annotations(k) if n[0] != "_"}
+    if issubclass(kind, cp.Solver):  # made of options, which its constructor takes
+        assert arguments(doc) == list(inspect.signature(kind).parameters)
+        described = fields
     assert described == fields
     for member, value in inspect.getmembers(kind):
         if member[0] != "_" and member not in fields:
@@ -105,6 +126,15 @@ def test_losses_that_are_no_functions():
     names = {n for n in cp.losses.__all__ if isinstance(getattr(cp.losses, n), cp.losses.Loss)}
     assert names <= described.keys()
     assert all(re.search(r"\bm\b", described[n]) and SOURCE.search(described[n]) for n in names)
+
+
+def test_every_key_is_in_the_bibliography():
+    page = PACKAGE.parent / "docs" / "bibliography.md"
+    known = re.findall(r"^- \*\*\[(\w+)\]\*\* ", page.read_text(encoding="utf-8"), re.MULTILINE)
+    used = {key for path in PACKAGE.rglob("*.py") for key in KEY.findall(path.read_text("utf-8"))}
+    assert len(set(known)) == len(known)
+    assert len(used) > 30
+    assert used <= set(known)
 
 
 def test_list_of_the_unsourced():

@@ -7,7 +7,10 @@ import sys
 RUN = """
 import doctest, inspect, sys
 import jkr
-from jkr import cp, datasets, glam, operators, plot, sketch
+from jkr import cp, datasets, glam, operators, plot, sketch, tensors
+
+# Classes to derive from, and what is derived: their example shows the methods together.
+SHOWN = "Algorithm", "Constraint", "Dense", "Objective", "Solver", "Tensor"
 
 def ours(module):
     # Functions, classes, and what these define or inherit: methods and properties.
@@ -17,7 +20,7 @@ def ours(module):
             continue
         yield name, value
         for kind in value.__mro__ if inspect.isclass(value) else ():
-            if kind.__module__.startswith("jkr"):
+            if kind.__module__.startswith("jkr") and kind.__name__ not in SHOWN:
                 for member, f in vars(kind).items():
                     if getattr(f, "__name__", member) == member and (
                         not member.startswith("_") or member == "__matmul__"
@@ -25,7 +28,7 @@ def ours(module):
                         yield f"{kind.__name__}.{member}", f
 
 finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-modules = (jkr, cp, cp.losses, datasets, glam, operators, plot, sketch)
+modules = (jkr, cp, cp.constraints, cp.losses, datasets, glam, operators, plot, sketch, tensors)
 without = []
 for value, name in {v: n for module in modules for n, v in ours(module)}.items():
     if inspect.isfunction(value) or inspect.isclass(value):

@@ -1,8 +1,5 @@
 """Generalised CP: likelihoods, bounds, optimisers, and all that it shares with ALS."""
 
-import os
-import signal
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -230,18 +227,6 @@ def test_losses_that_underflow_are_flagged():
     assert "underflows" in result.message
 
 
-def test_tol_zero_runs_all_steps_and_history_is_padded():
-    result = gcp(NOISY, tol=0, max_iters=12)
-    assert (int(result.iterations), int(result.status)) == (12, 3)
-    assert np.all(np.diff(result.history) <= 1e-9)
-    early = gcp(NOISY, tol=1e-2, max_iters=50)
-    steps = int(early.iterations)
-    assert steps < 50
-    assert early.history.shape == (50,)
-    assert np.all(early.history[steps - 1 :] == early.history[-1])
-    assert abs(early.history[steps - 1] - early.history[steps - 2]) < 1e-2 * early.history[-1] * 1.1
-
-
 @pytest.mark.parametrize("size", [1e-4, 1.0, 3e4])
 def test_starts_are_as_large_as_suits_the_loss(size):
     counts = jax.random.poisson(jax.random.key(2), size * POSITIVE.full()).astype(float)
@@ -258,7 +243,7 @@ def test_starts(init):
 
 
 def test_a_given_start_is_where_it_begins_and_its_zeros_can_move():
-    state = cp.gcp_init(COUNTS, 2, init=POSITIVE, loss=losses.poisson)
+    state = cp.GCP(loss=losses.poisson).init(COUNTS, 2, init=POSITIVE)
     assert_allclose(state.cp.full(), POSITIVE.full(), rtol=1e-10)
     assert_allclose(state.objective, jnp.sum(losses.poisson(POSITIVE.full(), COUNTS)), rtol=1e-10)
     holed = POSITIVE._replace(factors=(POSITIVE.factors[0].at[0].set(0), *POSITIVE.factors[1:]))
@@ -270,77 +255,7 @@ def test_a_given_start_is_where_it_begins_and_its_zeros_can_move():
     )
 
 
-def test_restarts_return_the_least_objective():
-    options = {"loss": losses.poisson, "tol": 0, "max_iters": 8}
-    best = gcp(COUNTS, 3, restarts=4, **options)
-    alone = [gcp(COUNTS, 3, key=k, **options).history[-1] for k in jax.random.split(KEY, 4)]
-    assert_allclose(best.history[-1], min(map(float, alone)), rtol=1e-10)
-    driven = gcp(COUNTS, 3, restarts=4, callback=lambda state: None, **options)
-    assert_allclose(driven.history[-1], best.history[-1], rtol=1e-10)
-
-
 # Stepping, driving, transforms
-
-
-@pytest.mark.parametrize("optimizer", [None, optax.adam(0.1)], ids=["lbfgs", "adam"])
-def test_stepping_is_the_same_fit(optimizer):
-    options = {"loss": losses.huber(1), "optimizer": optimizer}
-    result = gcp(NOISY, tol=0, max_iters=6, **options)
-    state = cp.gcp_init(NOISY, 2, key=KEY, **options)
-    state = jax.lax.fori_loop(0, 6, lambda _, s: cp.gcp_step(NOISY, s, **options), state)
-    assert int(state.iteration) == 6
-    assert_allclose(state.objective, result.history[-1], rtol=1e-8)
-    assert_allclose(state.cp.full(), result.cp.full(), atol=1e-8)
-
-
-def test_progress_and_callback_see_every_step(capsys):
-    seen = []
-    driven = gcp(NOISY, tol=1e-4, progress=True, callback=seen.append)
-    plain = gcp(NOISY, tol=1e-4)
-    assert int(driven.iterations) == int(plain.iterations) == len(seen)
-    assert_allclose(driven.history, plain.history, rtol=1e-9)
-    assert isinstance(seen[-1], cp.GCPState)
-    assert "objective" in capsys.readouterr().err
-
-
-def test_interrupting_returns_the_model_so_far():
-    def interrupt(state):
-        if int(state.iteration) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    result = gcp(NOISY, tol=0, max_iters=50, callback=interrupt)
-    assert int(result.status) == 4
-    assert int(result.iterations) in (3, 4)
-    finite(result)
-
-
-def test_eager_calls_compile_once():
-    from jkr.cp._fit import fit
-
-    gcp(NOISY, loss=losses.huber(2), max_iters=11)
-    compiled = fit._cache_size()
-    cp.gcp(NOISY + 1, 2, key=jax.random.key(9), loss=losses.huber(2.0), tol=1e-5, max_iters=11)
-    assert fit._cache_size() == compiled
-
-
-def test_vmap_equals_the_loop():
-    xs = jnp.stack([COUNTS, jnp.roll(COUNTS, 1, 0), COUNTS[::-1] + 1])
-    tol = jnp.array([1e-3, 1e-6, 1e-8])
-    fit = lambda x, tol: gcp(x, loss=losses.poisson, tol=tol, max_iters=100)  # noqa: E731
-    batch = jax.jit(jax.vmap(fit))(xs, tol)
-    for k in range(3):
-        one = fit(xs[k], tol[k])
-        assert int(batch.iterations[k]) == int(one.iterations)
-        assert_allclose(batch.history[k], one.history, rtol=1e-7)
-    assert len(set(batch.iterations.tolist())) > 1
-
-
-def test_bad_data_under_jit_are_flagged():
-    fit = jax.jit(lambda x: gcp(x, loss=losses.poisson, max_iters=5))
-    for bad in (COUNTS.at[0, 0, 0].set(jnp.nan), COUNTS.at[0, 0, 0].set(-1)):
-        result = fit(bad)
-        assert (int(result.status), int(result.iterations)) == (6, 0)
-        assert all(np.isfinite(a).all() for a in result.cp.factors)
 
 
 def test_no_array_of_the_tensors_size_is_made(monkeypatch):
@@ -349,10 +264,11 @@ def test_no_array_of_the_tensors_size_is_made(monkeypatch):
     monkeypatch.setattr(_elementwise, "_BLOCK", 500)
     x = jnp.ones((20, 30, 40))
     model = cp.random(KEY, x.shape, 2)
-    state = cp.gcp_init(x, 2, init=model, loss=losses.poisson_log)
+    solver = cp.GCP(loss=losses.poisson_log)
+    state = solver.init(x, 2, init=model)
     for f, start in (
         (jax.grad(lambda m: cp.loss(m, x, loss=losses.poisson_log)), model),
-        (lambda state: cp.gcp_step(x, state, loss=losses.poisson_log), state),
+        (lambda state: solver.step(x, state), state),
     ):
         eqns = list(equations(jax.make_jaxpr(f)(start).jaxpr))
         computed = [e for e in eqns if e.primitive.name in ("dot_general", "sub", "mul", "exp")]

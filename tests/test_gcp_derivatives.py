@@ -75,6 +75,33 @@ def test_against_central_differences(case):
     assert_allclose(reverse, forward @ COTANGENT, rtol=1e-7)
 
 
+def roughness(size, factors):
+    return size * jnp.sum(jnp.diff(factors[2], axis=0) ** 2)
+
+
+@pytest.mark.parametrize("case", ["poisson, weighted", "penalty"])
+def test_pullback_is_the_gradient_of_every_loss(case):
+    w, size = (WEIGHTS, None) if case == "poisson, weighted" else (None, jnp.array(0.1))
+    x, loss = (NOISY, losses.gaussian) if w is None else (COUNTS, losses.poisson)
+
+    def energy(model):
+        return jnp.sum(jnp.sin(model.full())) + jnp.sum(model.weights**1.5)
+
+    def f(x, w, size, l2):
+        penalty = None if size is None else jax.tree_util.Partial(roughness, size)
+        result = fit(x, loss, entry_weights=w, penalty=penalty, l2=l2)
+        return energy(result.cp), result
+
+    arguments, over = (x, w, size, jnp.array(0.05)), (0, 1 if size is None else 2, 3)
+    cotangents, result = jax.jit(jax.grad(f, over, has_aux=True))(*arguments)
+    back = cp.pullback(result, x, jax.grad(energy)(result.cp), entry_weights=w)
+    assert back.residual < 1e-8
+    of_penalty = jax.tree.leaves(back.objective.penalty)
+    other = back.entry_weights if size is None else of_penalty[0]
+    for ours, gradient in zip((back.tensor, other, back.l2), cotangents, strict=True):
+        assert_allclose(ours, gradient, rtol=1e-6, atol=1e-9)
+
+
 def test_nothing_else_has_derivatives_and_none_is_nan():
     def f(x):
         result = fit(x, losses.poisson, max_iters=20)

@@ -285,11 +285,13 @@ def test_pullback_is_the_gradient_and_tells_its_residual(options, dtype):
     over = (0, 1, 2, 3) if w is WEIGHTS else (0, 2, 3)
     cotangents, result = jax.jit(jax.grad(f, over, has_aux=True))(*arguments)
     gradient = dict(zip(over, cotangents, strict=True))
-    back = cp.pullback(result, x, gradient_of_energy(result.cp), entry_weights=w, l2=l2, **rest)
+    back = cp.pullback(result, x, gradient_of_energy(result.cp), entry_weights=w)
     assert back.residual < 1e-8
     tight = {"rtol": 1e-6, "atol": 1e-9}
     assert_allclose(back.tensor, gradient[0], **tight)
     assert_allclose(back.l2, gradient[2], **tight)
+    assert_allclose(back.objective.l2, back.l2)
+    assert back.objective.terms[0].tensor is None
     if w is None:
         assert back.entry_weights is None
     elif w is MASK:

@@ -11,9 +11,9 @@ no more than a block of a model, or of f, ever exists. A tensor that is sharded 
 whole: its slices would be gathered.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import prod
 from typing import Any
 
 import jax
@@ -67,16 +67,16 @@ def entrywise(
         total, D = _weighed(f, [dense(model, precision) for model in models], x, w)
         return total, () if columns is None else all_modes(D, columns, precision, sharded=True)
     shape = tuple(a.shape[0] for a in models[0][1])
-    s = _block_split(shape)
-    total, left, right = _blocks(f, models, x, w, columns, shape, s, precision)
+    p, s = _three_groups(shape)
+    total, outer, inner, right = _blocks(f, models, x, w, columns, shape, p, s, precision)
     if columns is None:
         return total, ()
-    left = left.reshape(*shape[:s], left.shape[-1])
-    right = right.reshape(right.shape[0], *shape[s:])
-    return total, tuple(
-        finish_left(left, columns, s, n) if n < s else finish_right(right, columns, s, n)
-        for n in range(len(shape))
+    groups = (
+        (range(p), lambda n: finish_left(outer, columns[:p], p, n)),
+        (range(p, s), lambda n: finish_left(inner, columns[p:s], s - p, n - p)),
+        (range(s, len(shape)), lambda n: finish_right(right, columns, s, n)),
     )
+    return total, tuple(finish(n) for modes, finish in groups for n in modes)
 
 
 def dense(model: Model, precision: Precision) -> Array:
@@ -100,21 +100,27 @@ def _weighed(
     return total, None if entry is None else w.astype(entry.dtype) * jnp.where(seen, entry, 0)
 
 
-def _blocks(f, models, x, w, columns, shape, s, precision):
-    """Σ W∘value, D C_right (L, S) and C_leftᵀ D (S, M) with D = W∘entry, block by block.
+def _blocks(f, models, x, w, columns, shape, p, s, precision):
+    """Σ W∘value, and what D = W∘entry gives with the columns, block by block.
 
-    Where no good size divides the rows, the last block starts early enough to be whole; its rows
-    that were done already weigh nothing.
+    Modes are in three groups: a block is a range of the outer ones (before p) times all of the
+    inner (p to s) and of the right ones (from s). D is contracted with the columns of the right
+    modes, and that, at once, with those of the inner or of the outer ones; so what is kept is
+    (outer, S), (inner, S) and (S, right), none of it as large as two groups together.
+
+    Where no good size divides the outer range, the last block starts early enough to be whole; its
+    rows that were done already weigh nothing.
     """
-    rows, across = prod(shape[:s]), prod(shape[s:])
-    size = _rows_at_once(rows, across)
+    rows, inside, across = math.prod(shape[:p]), math.prod(shape[p:s]), math.prod(shape[s:])
+    size = _rows_at_once(rows, inside * across)
     count, rest = -(-rows // size), rows % size
-    x, w = (None if a is None else a.reshape(rows, across) for a in (x, w))
+    x, w = (None if a is None else a.reshape(rows, inside * across) for a in (x, w))
     k_rights = [_flat(factors[s:], across) for _, factors in models]
     c_right = None if columns is None else _flat(columns[s:], across)
+    everything = (size * inside, across)
 
     def block(carry, turn_and_slices):
-        total, right = carry
+        total, inner, right = carry
         turn, x_block, w_block = turn_and_slices
         first = jnp.minimum(turn * size, rows - size)
         if rest:
@@ -122,30 +128,45 @@ def _blocks(f, models, x, w, columns, shape, s, precision):
             x_block, w_block = (None if a is None else cut(a) for a in (x, w))
             fresh = (first + jnp.arange(size) >= turn * size)[:, None]
             w_block = jnp.where(fresh, 1 if w_block is None else w_block, 0).astype(total.dtype)
+            w_block = jnp.broadcast_to(w_block, (size, inside * across))
+        x_block, w_block = (
+            None if a is None else a.reshape(everything) for a in (x_block, w_block)
+        )
         blocks = [
-            matmul(_rows_of(factors[:s], first, size) * weights[None, :], k, precision)
+            matmul(_rows_of(factors, p, s, first, size) * weights[None, :], k, precision)
             for (weights, factors), k in zip(models, k_rights, strict=True)
         ]
         added, D = _weighed(f, blocks, x_block, w_block)
         if columns is None:
-            return (total + added, right), None
-        c_left = _rows_of(columns[:s], first, size)
-        right = right + matmul(c_left.T, D, precision)
-        return (total + added, right), matmul(D, c_right.T, precision)
+            return (total + added, inner, right), None
+        right = right + matmul(_rows_of(columns, p, s, first, size).T, D, precision)
+        left = matmul(D, c_right.T, precision).reshape(size, inside, -1)
+        if p == s:
+            return (total + added, inner, right), left[:, 0]
+        c_outer = _range_of(columns[:p], first, size)
+        inner = inner + jnp.sum(left * c_outer[:, None, :], axis=0)
+        c_inner = _range_of(columns[p:s], 0, inside)
+        return (total + added, inner, right), jnp.sum(left * c_inner[None, :, :], axis=1)
 
     # Blocks that divide the rows are the scan's own slices: its transpose then writes a block of
     # the cotangent at a time, where slices taken inside would each cost an array of T's size.
-    slices = [None if rest or a is None else a.reshape(count, size, across) for a in (x, w)]
+    slices = [
+        None if rest or a is None else a.reshape(count, size, inside * across) for a in (x, w)
+    ]
     weights = models[0][0]
-    zero = jnp.zeros((), weights.real.dtype)
-    empty = jnp.zeros(() if columns is None else c_right.shape, weights.dtype)
-    body = jax.checkpoint(block, prevent_cse=False)
-    (total, right), left = lax.scan(body, (zero, empty), (jnp.arange(count), *slices))
+    empty = [jnp.zeros((), weights.dtype)] * 2
     if columns is not None:
-        if rest:
-            left = jnp.concatenate([left[:-1].reshape(rows - rest, -1), left[-1, size - rest :]])
-        left = left.reshape(rows, -1)
-    return total, left, right
+        rank = c_right.shape[0]
+        empty = [jnp.zeros((inside, rank), weights.dtype), jnp.zeros_like(c_right)]
+    start = (jnp.zeros((), weights.real.dtype), *empty)
+    body = jax.checkpoint(block, prevent_cse=False)
+    (total, inner, right), outer = lax.scan(body, start, (jnp.arange(count), *slices))
+    if columns is None:
+        return total, outer, inner, right
+    if rest:
+        outer = jnp.concatenate([outer[:-1].reshape(rows - rest, -1), outer[-1, size - rest :]])
+    outer = outer.reshape(*shape[:p], rank)
+    return total, outer, inner.reshape(*shape[p:s], rank), right.reshape(rank, *shape[s:])
 
 
 def _flat(factors: Factors, size: int) -> Array:
@@ -153,8 +174,17 @@ def _flat(factors: Factors, size: int) -> Array:
     return component_first(factors).reshape(-1, size)
 
 
-def _rows_of(factors: Factors, first: Array, size: int) -> Array:
-    """Rows first, first + 1, … of a Khatri–Rao product, (size, R), which is not formed."""
+def _rows_of(factors: Factors, p: int, s: int, first: Array, size: int) -> Array:
+    """Rows of the Khatri–Rao product of the first s factors, for a range of the first p modes."""
+    outer = _range_of(factors[:p], first, size)
+    if p == s:
+        return outer
+    inner = _range_of(factors[p:s], 0, math.prod(a.shape[0] for a in factors[p:s]))
+    return (outer[:, None, :] * inner[None, :, :]).reshape(-1, outer.shape[1])
+
+
+def _range_of(factors: Factors, first: Array | int, size: int) -> Array:
+    """Rows first, first + 1, … of a Khatri–Rao product, (size, R), the rest not formed."""
     row, product = first + jnp.arange(size), jnp.ones((), factors[0].dtype)
     for a in reversed(factors):
         product, row = a[row % a.shape[0]] * product, row // a.shape[0]
@@ -168,9 +198,16 @@ def _rows_at_once(rows: int, columns: int) -> int:
     return next((size for size in range(most, least - 1, -1) if rows % size == 0), most)
 
 
-def _block_split(shape: Sequence[int]) -> int:
-    """The split whose blocks, whole rows of T as an L×M matrix, are nearest to square."""
-    return max(
+def _three_groups(shape: Sequence[int]) -> tuple[int, int]:
+    """Where the inner and where the right modes begin.
+
+    The matrix of the right modes and of all others is nearest to square, as far as blocks reach;
+    of the others as many are inner ones as a block holds.
+    """
+    s = max(
         range(1, len(shape)),
-        key=lambda s: min(prod(shape[:s]), prod(shape[s:]), _BLOCK // prod(shape[s:])),
+        key=lambda s: min(
+            math.prod(shape[:s]), math.prod(shape[s:]), _BLOCK // math.prod(shape[s:])
+        ),
     )
+    return next(p for p in range(1, s + 1) if p == s or math.prod(shape[p:]) <= _BLOCK), s
