@@ -30,6 +30,7 @@ from jkr._check._fits import good_data as good_data
 from jkr._check._fits import held_factors as held_factors
 from jkr._check._fits import least_squares as least_squares
 from jkr._check._fits import mapping as mapping
+from jkr._check._fits import nonnegative_constraints as nonnegative_constraints
 from jkr._check._fits import one_a_mode as one_a_mode
 from jkr._check._fits import optimizer as optimizer
 from jkr._check._fits import real_factors as real_factors

@@ -114,10 +114,10 @@ def result(name: str, result: Any, kind: type) -> None:
         raise ValueError(f"{name}: result needs to be a CPResult, got {type(result).__name__}")
 
 
-def state(name: str, state: Any, shape: Sizes) -> Any:
-    """The model of a state, of that shape."""
+def state(name: str, state: Any, shape: Sizes, watched: str) -> Any:
+    """The model of a state of the same solver, of that shape."""
     cp = getattr(state, "cp", None)
-    if cp is None or not hasattr(state, "iteration"):
+    if cp is None or not hasattr(state, watched):
         raise ValueError(
             f"{name}: state needs to come from init or step, got {type(state).__name__}"
         )
@@ -134,9 +134,22 @@ def least_squares(name: str, loss: str, *, is_gaussian: bool, penalty: Any) -> N
         raise ValueError(f"{name}: takes no penalty function; cp.gcp does")
 
 
+def nonnegative_constraints(
+    name: str, loss: str, named: Mapping[int, Any], known: tuple[type, ...]
+) -> None:
+    """Constraints under which a model is nonnegative."""
+    for n, constraint in named.items():
+        if not isinstance(constraint, known):
+            raise ValueError(
+                f"{name}: {loss} needs nonnegative factors, got the constraint "
+                f"{type(constraint).__name__} of mode {n}"
+            )
+
+
 def smooth_constraints(name: str, constraints: Sequence[Any], known: tuple[type, ...]) -> None:
     """Constraints that free parameters can obey."""
-    for constraint in constraints:
+    # A penalty brings other constraints with it, and is what was asked for.
+    for constraint in sorted(constraints, key=lambda c: c.kind != "penalty"):
         if not isinstance(constraint, known):
             raise ValueError(
                 f"{name}: takes nonnegative factors and fixed ones, got the constraint "

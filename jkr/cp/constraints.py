@@ -28,7 +28,7 @@ Source: [HSL16].
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -57,6 +57,10 @@ class Constraint(ABC):
     Derive from it, register the class as a pytree (`jax.tree_util.register_dataclass`), and write
     `prox`; `value` too, if it is a penalty. The rest follows.
 
+    Attributes:
+        kind: "cone", "bounded" or "penalty", which says where the scale of a component lives.
+        differentiable: whether `moves` says all of how a solution moves with the data.
+
     Example:
         >>> import jkr
         >>> jkr.cp.constraints.nonnegative().kind
@@ -64,7 +68,7 @@ class Constraint(ABC):
     """
 
     kind: Kind = "cone"
-    differentiable: ClassVar[bool] = False  # whether `moves` says all of how solutions move
+    differentiable: ClassVar[bool] = False
 
     @abstractmethod
     def prox(self, y: Array, step: Array) -> Array:
@@ -229,13 +233,18 @@ class Simplex(Constraint):
     kind: ClassVar[Kind] = "bounded"
 
     def prox(self, y: Array, step: Array) -> Array:
-        """The nearest point of the simplex, column by column or row by row."""
-        from optax.projections import projection_simplex  # here, because it costs import time
+        """The nearest point of the simplex, column by column or row by row.
 
-        lines = y.T if self.axis == 0 else y
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            near = jax.vmap(projection_simplex)(lines).astype(y.dtype)
-        return near.T if self.axis == 0 else near
+        max(Y − θ, 0), where θ is such that the largest k entries, less θ, sum to one.
+        """
+        lines = y if self.axis == 0 else y.T
+        falling = -jnp.sort(-lines, axis=0)
+        counts = jnp.arange(1, lines.shape[0] + 1).astype(y.dtype)[:, None]
+        levels = (jnp.cumsum(falling, axis=0) - 1) / counts
+        kept = jnp.sum(falling > levels, axis=0, keepdims=True)
+        theta = jnp.take_along_axis(levels, jnp.maximum(kept - 1, 0), axis=0)
+        near = jnp.maximum(lines - theta, 0)
+        return near if self.axis == 0 else near.T
 
     def start(self, a: Array, *, drawn: bool) -> Array:
         """Absolute values of a draw, in proportion; the projection of a given factor."""
@@ -248,17 +257,22 @@ class Simplex(Constraint):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Ball(Constraint):
-    """Columns of at most that norm."""
+    """Columns of at most that norm, within a cone.
+
+    The nearest point of a cone and a ball is that of the cone, brought into the ball.
+    """
 
     radius: Array
+    cone: Constraint = field(default_factory=Free)
     kind: ClassVar[Kind] = "bounded"
 
     def prox(self, y: Array, step: Array) -> Array:
         """Longer columns, shortened."""
-        norms = column_norms(y)
+        a = self.cone.prox(y, step)
+        norms = column_norms(a)
         long = norms > self.radius
         factor = jnp.where(long, self.radius / jnp.where(long, norms, 1), 1)
-        return y * factor[None, :].astype(y.dtype)
+        return a * factor[None, :].astype(a.dtype)
 
 
 @jax.tree_util.register_dataclass

@@ -169,7 +169,10 @@ class Dense(Tensor):
         finite = jnp.all(jnp.isfinite(seen))
         status = jnp.where(finite, GOOD, BAD_ENTRIES)
         if (low, high) != (-inf, inf):
-            inside = jnp.all((seen >= low) & (seen <= high))
+            inside = (seen >= low) & (seen <= high)
+            if self.entry_weights is not None:
+                inside = inside | (self.entry_weights == 0)
+            inside = jnp.all(inside)
             status = jnp.where(inside, status, BAD_ENTRIES)
         unit = jnp.where(finite & (largest > 0), largest, 1)
         scaled = seen / unit.astype(seen.dtype)

@@ -102,7 +102,8 @@ class Modelled(Tensor):
             b / jnp.where(n > 0, n, 1)[None, :].astype(b.dtype)
             for b, n in zip(self.factors, norms, strict=True)
         ]
-        turn = self.weights / jnp.where(self.weights == 0, 1, jnp.abs(self.weights))
+        lengths = jnp.abs(self.weights).astype(self.dtype)
+        turn = self.weights / jnp.where(lengths == 0, 1, lengths)
         mu = sizes.astype(self.dtype) * turn / unit.astype(self.dtype)
         squared = mu.conj() @ matmul(hadamard(*(gram(u, u) for u in units)), mu)
         status = jnp.where(finite, GOOD, BAD_ENTRIES)

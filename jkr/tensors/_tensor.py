@@ -53,7 +53,8 @@ class Scale(NamedTuple):
     """How large a tensor is, and whether it can be fitted.
 
     Attributes:
-        unit: the largest absolute value that is observed, a real scalar; 1 for a tensor of zeros.
+        unit: about the largest absolute value that is observed, a real scalar; 1 for a tensor of
+            zeros. Fits work in this unit, so that no square leaves the range of the dtype.
         norm: ‖W½∘T‖ in that unit and in units of the largest weight, a real scalar.
         weight: the largest entry weight, a real scalar.
         status: an integer scalar: 0 good; 1 entries that are not finite or out of the range that

@@ -93,6 +93,7 @@ def pullback(
     name = "cp.pullback"
     made = as_tensor(name, tensor, entry_weights)
     _check.result(name, result, CPResult)
+    _check.differentiable([c for c in result.objective.constraints if not c.differentiable])
     rank = result.cp.rank
     model, direction = (
         CPTensor(weights, tuple(factors))

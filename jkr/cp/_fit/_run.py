@@ -148,12 +148,12 @@ def fit_from_python(
     """`fit` from Python, restarts one after the other; Ctrl-C keeps what there is."""
     keys = [key] if plan.restarts == 1 else list(jax.random.split(key, plan.restarts))
     results, interrupted = [], False
-    ready = prepared(objective)
+    ready, once = prepared(objective), plan._replace(restarts=1, max_iters=0)
     for k, key in enumerate(keys):
         which = "" if plan.restarts == 1 else f", start {k + 1} of {plan.restarts}"
         title = algorithm.title + which if progress else None
         try:
-            state, scale = first(plan, algorithm, objective, given, key)
+            state, scale = first(once, algorithm, objective, given, key)
             state, steps, interrupted = _run_from_python(
                 algorithm, ready, state, tol, plan.max_iters, title=title, callback=callback
             )

@@ -26,7 +26,7 @@ from jkr.cp._fit._run import Plan
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective, Penalty, Term
 from jkr.cp._solvers._algorithm import Algorithm
-from jkr.cp.constraints import Ball, Constraint, Fixed, Free, Nonnegative
+from jkr.cp.constraints import Ball, Constraint, Fixed, Free, Nonnegative, Simplex
 from jkr.cp.losses import Loss
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import GOOD, Tensor
@@ -191,7 +191,7 @@ class Solver:
         """
         name = f"{self.name}.step"
         made = as_tensor(name, tensor)
-        cp = _check.state(name, state, made.shape)
+        cp = _check.state(name, state, made.shape, self.algorithm.watches)
         objective = self._objective(name, made, cp.rank, cp)
         return _run.step_on(self.algorithm, objective, state)
 
@@ -230,9 +230,9 @@ class Solver:
     def _objective(self, name: str, tensor: Tensor, rank: int, given: CPTensor | None) -> Objective:
         """What is minimised: options checked, constraints told mode by mode."""
         wide = accumulator(tensor.dtype)
+        if isinstance(self.loss, Loss) and self.loss.nonnegative:
+            _check.real_dtype(name, f"the tensor of {self.loss.name}", tensor.dtype)
         loss = losses.checked_loss(name, self.loss, wide)
-        if loss.nonnegative:
-            _check.real_dtype(name, f"the tensor of {loss.name}", tensor.dtype)
         if self.penalty is not None:
             factors = tuple(jax.ShapeDtypeStruct((n, rank), wide) for n in tensor.shape)
             _check.one_number(name, "penalty", jax.eval_shape(self.penalty, factors))
@@ -258,6 +258,7 @@ class Solver:
         named = _check.constraints(name, self.constraints, order, Constraint)
         _check.one_a_mode(name, constraints=tuple(named), fixed_modes=fixed)
         if loss.nonnegative:
+            _check.nonnegative_constraints(name, loss.name, named, (Nonnegative, Simplex))
             positive = tuple(range(order))
         if positive:
             _check.real_factors(name, tensor.dtype)
@@ -267,11 +268,12 @@ class Solver:
             if loss.nonnegative:
                 held = [given.factors[n] for n in fixed]
                 _check.not_negative(name, f"fixed factors of {loss.name}", held)
-        rest: Constraint = Free()
-        if any(c.kind == "penalty" for c in of_mode.values()):
+        found = [of_mode.get(n, Free()) for n in range(order)]
+        if any(c.kind == "penalty" for c in found):
             # Beside a penalty that shrinks one factor the others would grow for ever.
-            rest = Ball(jnp.where(jnp.asarray(l2) > 0, jnp.inf, 1))
-        return tuple(of_mode.get(n, rest) for n in range(order))
+            radius = jnp.where(jnp.asarray(l2) > 0, jnp.inf, 1)
+            found = [Ball(radius, c) if c.kind in ("free", "cone") else c for c in found]
+        return tuple(found)
 
 
 def _flatten(solver: Solver) -> tuple[tuple, tuple]:

@@ -58,7 +58,9 @@ def _absorbed(objective: Objective, given: CPTensor, scale: Scale) -> CPTensor:
     size = scale.norm * scale.unit
     most = 1e6 * jnp.where(size > 0, size, 1)
     weights = jnp.minimum(total, most)
-    if signed not in objective.free:
+    if objective.literal:
+        weights = total
+    elif signed not in objective.free:
         weights = jnp.maximum(given.weights.real, 0)
     return CPTensor(weights.astype(given.weights.dtype), tuple(factors))
 

@@ -2,8 +2,9 @@
 
 F(A) = Σ_terms w·Σ W∘f(M, T/u) + ½ l2 Σ‖Aₙ‖² + g(A) + Σ cₙ(Aₙ) over the free factors A, where M is
 the model, f the loss of the term, u its unit, g the user's penalty and cₙ the penalty of a
-constraint. The scale of a component is shared evenly by the factors that may bear it, all column
-norms of a component equal: there the penalties are least, and no scale is better than another.
+constraint, which is known by its prox and has no part in gradients. The scale of a component is
+shared evenly by the factors that may bear it, all column norms of a component equal: there the
+penalties are least, and no scale is better than another.
 
 Least squares of a tensor whose entries weigh the same goes by Grams, without a residual (R4); all
 else visits the entries, a block of the model at a time (R5). Nothing forms a model as a whole.
@@ -161,12 +162,21 @@ class Objective:
         return replace(self, terms=tuple(replace(term, tensor=t) for term, t in pairs))
 
     def astype(self, dtype: DTypeLike) -> Self:
-        """The same objective with tensors and fixed factors in another precision."""
-        fixed = tuple(
-            Fixed(c.factor.astype(dtype)) if isinstance(c, Fixed) else c for c in self.constraints
+        """The same objective in another precision: tensors, constraints and what they hold."""
+        real = jnp.zeros((), dtype).real.dtype
+
+        def cast(a: Array) -> Array:
+            a = jnp.asarray(a)
+            if not jnp.issubdtype(a.dtype, jnp.inexact):
+                return a
+            return a.astype(dtype if jnp.iscomplexobj(a) else real)
+
+        constraints = tuple(
+            Fixed(c.factor.astype(dtype)) if isinstance(c, Fixed) else jax.tree.map(cast, c)
+            for c in self.constraints
         )
         tensors = (term.tensor.astype(dtype) for term in self.terms)
-        return replace(self, constraints=fixed).on(*tensors)
+        return replace(self, constraints=constraints).on(*tensors)
 
     def prepared(self) -> Self:
         """The same objective of tensors that hold what every pass would compute anew."""
