@@ -28,6 +28,7 @@ from jkr._contractions._partial import (
 )
 from jkr._contractions._passes import all_modes
 from jkr._linalg._dtypes import Precision
+from jkr._linalg._loops import scan
 from jkr._linalg._small import matmul
 
 _BLOCK = 1 << 20  # entries at once
@@ -140,7 +141,7 @@ def _blocks(f, models, x, w, columns, shape, s, precision):
     zero = jnp.zeros((), weights.real.dtype)
     empty = jnp.zeros(() if columns is None else c_right.shape, weights.dtype)
     body = jax.checkpoint(block, prevent_cse=False)
-    (total, right), left = lax.scan(body, (zero, empty), (jnp.arange(count), *slices))
+    (total, right), left = scan(body, (zero, empty), (jnp.arange(count), *slices))
     if columns is not None:
         if rest:
             left = jnp.concatenate([left[:-1].reshape(rows - rest, -1), left[-1, size - rest :]])

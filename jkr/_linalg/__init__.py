@@ -5,5 +5,6 @@
 - `_psd`: small semi-definite systems, minimum norm (R3); `_definite`: positive definite ones of any
   size, with a flag for those that are not;
 - `_cg`: large symmetric systems, known by their products;
+- `_loops`: loops and branches, inside `jax.shard_map` too;
 - `_tangents`: what derivative rules ask of tangents.
 """

@@ -39,6 +39,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._linalg._loops import fori_loop
 from jkr._linalg._norms import column_norms
 from jkr._linalg._psd import inverse_root, psd_solve
 from jkr._linalg._small import gram, matmul
@@ -144,7 +145,7 @@ def admm(
         Z = prox(A + U, 1 / rho)
         return Z, U + A - Z
 
-    return lax.fori_loop(0, _ROUNDS, step, (previous, dual))
+    return fori_loop(0, _ROUNDS, step, (previous, dual))
 
 
 @jax.tree_util.register_dataclass

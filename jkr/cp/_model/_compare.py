@@ -10,6 +10,7 @@ from jax import Array, lax
 
 from jkr import _check
 from jkr._linalg._dtypes import promoted
+from jkr._linalg._loops import by_others
 from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
 from jkr.cp._model._cptensor import CPTensor, checked, phase
@@ -139,4 +140,4 @@ def _match(alike: Array) -> tuple[Array, Array]:
     cost = -lax.stop_gradient(alike).astype(jnp.result_type(float))
     # It promotes dtypes and ranks, which a user may have forbidden.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return hungarian_algorithm(cost)
+        return by_others(hungarian_algorithm, cost)
