@@ -27,7 +27,7 @@ Source: Hong, Kolda & Duersch, SIAM Review 62 (2020) 133–163, doi:10.1137/18M1
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import inf, pi
 
 import jax
@@ -35,6 +35,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr import _check
+from jkr._mesh import any_mesh
 
 __all__ = [
     "Loss",
@@ -87,6 +88,7 @@ class Loss:
     expected: Callable[[Array], Array] = _identity
     name: str = "this loss"
 
+    @partial(any_mesh, large=True)
     def __call__(self, model: Array, data: Array) -> Array:
         """f(model, data), entry by entry.
 

@@ -7,6 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr._linalg._dtypes import Precision
+from jkr._mesh import any_mesh
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._solver import Solver
 from jkr.cp._model._cptensor import CPTensor
@@ -81,6 +82,7 @@ class ALS(Solver):
         )
 
 
+@any_mesh
 def als(
     tensor: ArrayLike | Tensor,
     rank: int,

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import Precision
+from jkr._mesh import any_mesh
 from jkr.cp import losses
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._solver import Solver
@@ -97,6 +98,7 @@ class GCP(Solver):
         )
 
 
+@any_mesh
 def gcp(
     tensor: ArrayLike | Tensor,
     rank: int,
