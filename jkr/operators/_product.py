@@ -163,7 +163,7 @@ class Product(ABC):
         columns = [a[:, k][:, None] for a, k in zip(self.factors, places, strict=True)]
         return paired(columns, cross_rows=self.crossed[0], cross_columns=False)[:, 0]
 
-    @any_mesh
+    @partial(any_mesh, large=True)
     def scale_rows(self, *weights: ArrayLike) -> Self:
         """diag(w) times this operator, one of the same kind (I28).
 
@@ -189,7 +189,7 @@ class Product(ABC):
         """
         return self._weighted("scale_rows", 0, weights)
 
-    @any_mesh
+    @partial(any_mesh, large=True)
     def scale_columns(self, *weights: ArrayLike) -> Self:
         """This operator times diag(w), one of the same kind (I19).
 
@@ -232,7 +232,7 @@ class Product(ABC):
     def _smallest(self) -> int:
         return min(range(len(self.factors)), key=lambda n: self.factors[n].size)
 
-    @any_mesh
+    @partial(any_mesh, large=True)
     def __mul__(self, other: ArrayLike) -> Self:
         """Times a scalar, column weights (1, columns) or row weights (rows, 1), as arrays do (I4).
 
