@@ -12,6 +12,7 @@ PACKAGE = Path(jkr.__file__).parent
 # each other.
 FLOORS = [
     ("_check",),
+    ("_mesh",),
     ("_products",),
     ("_linalg",),
     ("_contractions",),

@@ -28,6 +28,7 @@ from jkr._contractions._partial import (
 )
 from jkr._contractions._passes import all_modes
 from jkr._linalg._dtypes import Precision
+from jkr._linalg._loops import scan
 from jkr._linalg._small import matmul
 
 _BLOCK = 1 << 20  # entries at once
@@ -160,7 +161,7 @@ def _blocks(f, models, x, w, columns, shape, p, s, precision):
         empty = [jnp.zeros((inside, rank), weights.dtype), jnp.zeros_like(c_right)]
     start = (jnp.zeros((), weights.real.dtype), *empty)
     body = jax.checkpoint(block, prevent_cse=False)
-    (total, inner, right), outer = lax.scan(body, start, (jnp.arange(count), *slices))
+    (total, inner, right), outer = scan(body, start, (jnp.arange(count), *slices))
     if columns is None:
         return total, outer, inner, right
     if rest:

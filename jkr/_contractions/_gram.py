@@ -15,9 +15,11 @@ from jkr import _check
 from jkr._linalg._dtypes import promoted
 from jkr._linalg._small import gram
 from jkr._linalg._tangents import is_zero
+from jkr._mesh import any_mesh
 from jkr._products._pairing import paired
 
 
+@any_mesh
 def khatri_rao_gram(*ms: ArrayLike) -> Array:
     """Gram matrix of a Khatri–Rao product, (∗ms)ᴴ(∗ms) = ∘ₙ AₙᴴAₙ (I10ᴴ), never forming it.
 

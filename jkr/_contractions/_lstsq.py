@@ -13,8 +13,10 @@ from jkr._contractions._gram import khatri_rao_gram
 from jkr._contractions._matmul import khatri_rao_rmatmul
 from jkr._linalg._dtypes import Precision, accumulator, promoted
 from jkr._linalg._psd import psd_solve
+from jkr._mesh import any_mesh
 
 
+@any_mesh
 def khatri_rao_lstsq(
     ms: Sequence[ArrayLike], y: ArrayLike, *, l2: ArrayLike = 0.0, precision: Precision = None
 ) -> Array:

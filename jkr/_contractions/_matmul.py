@@ -8,6 +8,7 @@ The right-hand side's columns are one more mode, so these are reconstruction and
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 import jax.numpy as jnp
@@ -18,9 +19,10 @@ from jkr import _check
 from jkr._contractions._mttkrp import mttkrp
 from jkr._contractions._reconstruct import reconstruct
 from jkr._linalg._dtypes import Precision, promoted
-from jkr._linalg._mesh import is_sharded
+from jkr._mesh import any_mesh, is_sharded
 
 
+@partial(any_mesh, large=True)
 def khatri_rao_matmul(
     ms: Sequence[ArrayLike], x: ArrayLike, *, precision: Precision = None
 ) -> Array:
@@ -57,6 +59,7 @@ def khatri_rao_matmul(
     return full.reshape(prod(a.shape[0] for a in arrays), *columns)
 
 
+@any_mesh
 def khatri_rao_rmatmul(
     ms: Sequence[ArrayLike], y: ArrayLike, *, precision: Precision = None
 ) -> Array:
@@ -93,6 +96,7 @@ def khatri_rao_rmatmul(
     return _transposed(y, [a.conj() for a in arrays], rows, rank, columns, precision)
 
 
+@partial(any_mesh, large=True)
 def face_splitting_matmul(
     ms: Sequence[ArrayLike], x: ArrayLike, *, precision: Precision = None
 ) -> Array:

@@ -19,6 +19,7 @@ from jax import Array, lax
 
 from jkr._contractions._partial import component_first, finish_right
 from jkr._linalg._dtypes import Precision, accumulator
+from jkr._linalg._loops import scan
 from jkr._linalg._small import matmul
 
 
@@ -48,7 +49,7 @@ def inner(x: Array, factors: Sequence[Array], middle: int, precision: Precision)
         return total + matmul(x_p, (after * row[None, :]).astype(x.dtype), precision), None
 
     zero = jnp.zeros((x.shape[middle], after.shape[1]), accumulator(x.dtype))
-    return lax.scan(add, zero, (_sliced(x, middle), before))[0]
+    return scan(add, zero, (_sliced(x, middle), before))[0]
 
 
 def _sliced(x: Array, middle: int) -> Array:

@@ -6,5 +6,6 @@
   size, with a flag for those that are not;
 - `_hals`, `_admm`: the same with nonnegative solutions, and with any proximal operator;
 - `_cg`: large symmetric systems, known by their products;
-- `_tangents`: what derivative rules ask of tangents; `_mesh`: where arrays are.
+- `_loops`: loops and branches, inside `jax.shard_map` too;
+- `_tangents`: what derivative rules ask of tangents.
 """

@@ -11,8 +11,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
+from jkr._linalg._loops import fori_loop
 from jkr._linalg._psd import inverse_root
 from jkr._linalg._small import gram, matmul
 
@@ -46,4 +47,4 @@ def admm(
         Z = prox(A + U, 1 / rho)
         return Z, U + A - Z
 
-    return lax.fori_loop(0, _ROUNDS, step, (previous, dual))
+    return fori_loop(0, _ROUNDS, step, (previous, dual))

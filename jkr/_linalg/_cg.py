@@ -6,6 +6,8 @@ from functools import partial
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jkr._linalg._loops import while_loop
+
 Linear = Callable[[Array], Array]
 
 
@@ -58,6 +60,6 @@ def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, st
         return x, r, z + turn * p, r + turn * m, after, k + 1, curved
 
     start = jnp.zeros_like(b), b, z, b, first, 0, True
-    x = lax.while_loop(going, step, start)[0]
+    x = while_loop(going, step, start)[0]
     x = scale * jnp.where(jnp.isfinite(x), x, 0)
     return jnp.where(finite, x, jnp.nan)

@@ -19,6 +19,7 @@ dependent ones; a pivot no larger than rounding gets a row of zeros in the inver
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jkr._linalg._loops import fori_loop
 from jkr._linalg._psd import eliminate, implicit_solve
 from jkr._linalg._small import matmul
 
@@ -74,5 +75,5 @@ def _swept(A: Array) -> tuple[Array, Array]:
         return rest - matmul(V, V.conj().T), singular | null.any()
 
     padded = eye.at[:n, :n].set(A)
-    swept, singular = lax.fori_loop(0, blocks, sweep, (padded, jnp.zeros((), bool)))
+    swept, singular = fori_loop(0, blocks, sweep, (padded, jnp.zeros((), bool)))
     return -swept[:n, :n], singular

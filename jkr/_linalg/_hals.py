@@ -12,6 +12,8 @@ exact, at a cost that differs from row to row and from lane to lane of a `vmap`.
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jkr._linalg._loops import fori_loop
+
 _ROUNDS = 4
 
 
@@ -41,4 +43,4 @@ def hals(H: Array, y: Array, a: Array) -> Array:
         new = jnp.where(d > 0, jnp.maximum(of(a) + step, 0), of(a))
         return lax.dynamic_update_index_in_dim(a, new, r, axis=1)
 
-    return lax.fori_loop(0, _ROUNDS * a.shape[1], column, a)
+    return fori_loop(0, _ROUNDS * a.shape[1], column, a)

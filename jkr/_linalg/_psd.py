@@ -17,6 +17,7 @@ from functools import partial
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jkr._linalg._loops import cond, fori_loop
 from jkr._linalg._small import gram, matmul
 
 
@@ -79,7 +80,7 @@ def inverse_root(G: Array, *, minimum_norm: bool = True) -> Array:
     F = jnp.where(null, 0, lax.rsqrt(jnp.where(null, 1, pivots))).astype(G.dtype)[:, None] * E
     if not minimum_norm:
         return F
-    return lax.cond(null.any(), _project, lambda F, E, null: F, F, E, null)
+    return cond(null.any(), _project, lambda F, E, null: F, F, E, null)
 
 
 def is_singular(G: Array, tolerance: float) -> Array:
@@ -127,7 +128,7 @@ def eliminate(G: Array, tolerance: float) -> tuple[Array, Array]:
         jnp.zeros(R, G.real.dtype),
         jnp.ones(R, bool),
     )
-    GE, pivots, _ = lax.fori_loop(0, R, step, start)
+    GE, pivots, _ = fori_loop(0, R, step, start)
     return GE[:, R:], pivots
 
 

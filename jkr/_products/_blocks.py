@@ -14,16 +14,20 @@ Four gathers and one multiplication then do, however many blocks there are. Bloc
 and block column Khatri–Rao are each other's transposes, (A [•] B)ᵀ = Aᵀ [∗] Bᵀ.
 """
 
+from functools import partial
+
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._check import Partition, Sizes
+from jkr._mesh import any_mesh
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
+@partial(any_mesh, large=True)
 def tracy_singh(
     a: ArrayLike, b: ArrayLike, partition_a: Partition, partition_b: Partition
 ) -> Array:
@@ -59,6 +63,7 @@ def tracy_singh(
     return _gathered(x, y, _all_blocks(rows_a, rows_b), _all_blocks(columns_a, columns_b))
 
 
+@partial(any_mesh, large=True)
 def block_khatri_rao(
     a: ArrayLike, b: ArrayLike, partition_a: Partition, partition_b: Partition
 ) -> Array:
@@ -101,6 +106,7 @@ def block_khatri_rao(
     )
 
 
+@partial(any_mesh, large=True)
 def block_face_splitting(
     a: ArrayLike, b: ArrayLike, partition_a: Partition, partition_b: Partition
 ) -> Array:
@@ -142,6 +148,7 @@ def block_face_splitting(
     )
 
 
+@partial(any_mesh, large=True)
 def block_column_khatri_rao(
     a: ArrayLike, b: ArrayLike, partition_a: Partition, partition_b: Partition
 ) -> Array:

@@ -4,13 +4,17 @@
 A [∘] [B₁ … Bₙ] = [A∘B₁ … A∘Bₙ]
 """
 
+from functools import partial
+
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 from jkr._products._pairing import paired
 
 
+@partial(any_mesh, large=True)
 def hadamard(*ms: ArrayLike) -> Array:
     """Hadamard (elementwise) product of matrices of one shape.
 
@@ -37,6 +41,7 @@ def hadamard(*ms: ArrayLike) -> Array:
     return paired(arrays, cross_rows=False, cross_columns=False)
 
 
+@partial(any_mesh, large=True)
 def penetrating_face(a: ArrayLike, b: ArrayLike) -> Array:
     """Penetrating face product: A ∘ every p×g block of the p×(g·n) matrix B.
 

@@ -6,13 +6,17 @@
 They are each other's transposes, (A•B)ᵀ = Aᵀ∗Bᵀ (I1), and one pairing serves both.
 """
 
+from functools import partial
+
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 from jkr._products._pairing import paired
 
 
+@partial(any_mesh, large=True)
 def khatri_rao(*ms: ArrayLike) -> Array:
     """Khatri–Rao product: Kronecker products of matching columns, the last row index fastest.
 
@@ -49,6 +53,7 @@ def khatri_rao(*ms: ArrayLike) -> Array:
     return paired(arrays, cross_rows=True, cross_columns=False)
 
 
+@partial(any_mesh, large=True)
 def face_splitting(*ms: ArrayLike) -> Array:
     """Face-splitting product (transposed Khatri–Rao): Kronecker products of matching rows.
 

@@ -3,14 +3,18 @@
 (A ⊗ B)[i·p + k, j·q + l] = A[i, j] B[k, l]
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 from jkr._products._pairing import paired
 
 
+@partial(any_mesh, large=True)
 def kronecker(*ms: ArrayLike) -> Array:
     """Kronecker product of matrices, the last one's indices fastest.
 
@@ -38,6 +42,7 @@ def kronecker(*ms: ArrayLike) -> Array:
     return paired(_check.matrices("kronecker", ms), cross_rows=True, cross_columns=True)
 
 
+@partial(any_mesh, large=True)
 def kronecker_permutation(a: int, b: int, c: int, d: int) -> Array:
     """Row permutation P of (A⊗B)∗(C⊗D) = P[(A∗C)⊗(B∗D)], as indices (I14).
 

@@ -5,6 +5,7 @@ X₍ₙ₎ = Aₙ diag(λ) (∗_{m≠n} A_m)ᵀ with the modes in their natural 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 
 
+@partial(any_mesh, large=True)
 def unfold(tensor: ArrayLike, mode: int) -> Array:
     """Mode-n unfolding (matricisation) of a tensor, in C order.
 
@@ -46,6 +49,7 @@ def unfold(tensor: ArrayLike, mode: int) -> Array:
     return moved.reshape(moved.shape[0], prod(moved.shape[1:]))
 
 
+@partial(any_mesh, large=True)
 def fold(matrix: ArrayLike, mode: int, shape: Sequence[int]) -> Array:
     """The tensor of a given shape whose mode-n unfolding is `matrix`.
 

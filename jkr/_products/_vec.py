@@ -4,13 +4,16 @@ vec(A)[j·m + i] = A[i, j], so vec(AXB) = (Bᵀ⊗A) vec(X).
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 
 
+@partial(any_mesh, large=True)
 def vec(a: ArrayLike) -> Array:
     """Stack the columns of a matrix: vec(A)[j·m + i] = A[i, j].
 
@@ -35,6 +38,7 @@ def vec(a: ArrayLike) -> Array:
     return x.swapaxes(-2, -1).reshape(*x.shape[:-2], m * n)
 
 
+@partial(any_mesh, large=True)
 def unvec(v: ArrayLike, shape: Sequence[int]) -> Array:
     """The matrix whose columns are stacked in v: unvec(vec(A), A.shape) = A.
 

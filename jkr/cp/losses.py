@@ -27,7 +27,7 @@ Source: [HKD20], table 1.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import inf, pi
 
 import jax
@@ -36,6 +36,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 
 __all__ = [
     "Loss",
@@ -88,6 +89,7 @@ class Loss:
     expected: Callable[[Array], Array] = _identity
     name: str = "this loss"
 
+    @partial(any_mesh, large=True)
     def __call__(self, model: Array, data: Array) -> Array:
         """f(model, data), entry by entry.
 

@@ -21,9 +21,11 @@ from jkr import _check
 from jkr._contractions._kronecker import kronecker_matmul
 from jkr._linalg._dtypes import Precision, accumulator, promoted, with_weights
 from jkr._linalg._small import gram, pair_columns, square
+from jkr._mesh import any_mesh
 from jkr._products._pairing import paired
 
 
+@partial(any_mesh, large=True)
 def fitted(
     bases: Sequence[ArrayLike], coefficients: ArrayLike, *, precision: Precision = None
 ) -> Array:
@@ -58,6 +60,7 @@ def fitted(
     return modelled(arrays, x, precision)
 
 
+@any_mesh
 def cross_product(
     bases: Sequence[ArrayLike],
     y: ArrayLike,
@@ -101,6 +104,7 @@ def cross_product(
     return projected(arrays, y, precision)
 
 
+@any_mesh
 def weighted_gram(
     bases: Sequence[ArrayLike], entry_weights: ArrayLike, *, precision: Precision = None
 ) -> Array:

@@ -18,8 +18,10 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import accumulator, promoted
+from jkr._mesh import any_mesh
 
 
+@any_mesh
 def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
     """B-spline basis functions at given points, as a matrix.
 
@@ -74,6 +76,7 @@ def _cox_de_boor(x: Array, knots: Array, degree: int) -> Array:
     return B.astype(x.dtype)
 
 
+@any_mesh
 def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 3) -> Array:
     """Knots of P-splines: `segments` equal segments from low to high, and `degree` more beyond.
 
@@ -110,6 +113,7 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
     return low * (1 - steps) + high * steps
 
 
+@any_mesh
 def difference_penalty(n: int, order: int = 2) -> Array:
     """Penalty DᵀD on the differences of given order of n coefficients, θᵀDᵀDθ = ‖Dθ‖².
 

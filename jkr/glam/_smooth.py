@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._definite import definite_solve
 from jkr._linalg._dtypes import accumulator, promoted
+from jkr._mesh import any_mesh
 from jkr._products._pairing import paired
 from jkr.glam._arrays import array_gram, modelled, projected, weighed
 
@@ -76,6 +77,7 @@ class Smooth(NamedTuple):
         return MESSAGES[int(jnp.max(self.status))]
 
 
+@any_mesh
 def smooth(
     y: ArrayLike,
     bases: Sequence[ArrayLike],

@@ -5,6 +5,7 @@ K = A ∗ B ∗ … is mostly wanted for (Gram, norm, least squares, leverage sc
 G = KᴴK = ∘ₙ AₙᴴAₙ (I10ᴴ), R×R, and K⁺ = G⁺Kᴴ (J1).
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from jkr._contractions._lstsq import khatri_rao_lstsq, normal_solve
 from jkr._contractions._matmul import face_splitting_matmul, khatri_rao_matmul
 from jkr._linalg._dtypes import accumulator
 from jkr._linalg._small import pair_columns
+from jkr._mesh import any_mesh
 from jkr.operators._product import Product
 
 
@@ -58,6 +60,7 @@ class KhatriRao(Product):
         """(A ∗ B)ᵀ = Aᵀ • Bᵀ (I1)."""
         return FaceSplitting(*(a.T for a in self.factors))
 
+    @any_mesh
     def gram(self) -> Array:
         """Gram matrix KᴴK = ∘ₙ AₙᴴAₙ (I10ᴴ), by `khatri_rao_gram`, whose derivative rule is R1.
 
@@ -73,6 +76,7 @@ class KhatriRao(Product):
         """
         return khatri_rao_gram(*self.factors)
 
+    @any_mesh
     def lstsq(self, y: Any, l2: ArrayLike = 0.0) -> Array:
         """argmin ‖K x − y‖² + l2‖x‖², of minimum norm, as `khatri_rao_lstsq` (J1, R3).
 
@@ -124,6 +128,7 @@ class KhatriRao(Product):
             b = b if weights is None else b @ weights
         return normal_solve(name, K.factors, b, l2).astype(dtype)
 
+    @partial(any_mesh, large=True)
     def leverage_scores(self) -> Array:
         """Leverage of every row, the diagonal of K K⁺ = K G⁺Kᴴ (J1).
 

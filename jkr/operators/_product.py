@@ -14,6 +14,7 @@ factors are the data: all else follows from the two.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, ClassVar, Self
 
@@ -26,6 +27,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._dtypes import promoted
 from jkr._linalg._norms import column_norms
+from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
 from jkr._products._pairing import paired
 
@@ -99,6 +101,7 @@ class Product(ABC):
         """The conjugate transpose."""
         return jax.tree.map(jnp.conj, self.T)
 
+    @partial(any_mesh, large=True)
     def to_dense(self) -> Array:
         """The product as an array: nothing else here forms it.
 
@@ -116,6 +119,7 @@ class Product(ABC):
         rows, columns = self.crossed
         return paired(self.factors, cross_rows=rows, cross_columns=columns)
 
+    @any_mesh
     def norm(self) -> Array:
         """Frobenius norm, from those of the factors.
 
@@ -157,6 +161,7 @@ class Product(ABC):
         columns = [a[:, k][:, None] for a, k in zip(self.factors, places, strict=True)]
         return paired(columns, cross_rows=self.crossed[0], cross_columns=False)[:, 0]
 
+    @partial(any_mesh, large=True)
     def scale_rows(self, *weights: ArrayLike) -> Self:
         """diag(w) times this operator, one of the same kind (I28).
 
@@ -180,6 +185,7 @@ class Product(ABC):
         """
         return self._weighted("scale_rows", 0, weights)
 
+    @partial(any_mesh, large=True)
     def scale_columns(self, *weights: ArrayLike) -> Self:
         """This operator times diag(w), one of the same kind (I19).
 
@@ -220,6 +226,7 @@ class Product(ABC):
     def _smallest(self) -> int:
         return min(range(len(self.factors)), key=lambda n: self.factors[n].size)
 
+    @partial(any_mesh, large=True)
     def __mul__(self, other: ArrayLike) -> Self:
         """Times a scalar, column weights (1, columns) or row weights (rows, 1), as arrays do (I4).
 
@@ -246,6 +253,7 @@ class Product(ABC):
     def __truediv__(self, other: ArrayLike) -> Self:
         return self * (1 / jnp.asarray(other))
 
+    @partial(any_mesh, large=True)
     def __matmul__(self, other: Any) -> Any:
         """Product with a vector, a matrix or another operator, in the best form there is.
 
@@ -279,6 +287,7 @@ class Product(ABC):
 
         return multiply(self, other)
 
+    @partial(any_mesh, large=True)
     def __rmatmul__(self, other: Any) -> Any:
         from jkr.operators._laws import multiply
 

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jkr import _check
 from jkr._linalg._dtypes import accumulator
+from jkr._mesh import any_mesh
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("indices", "signs"), meta_fields=("size",))
@@ -45,6 +46,7 @@ class CountSketch:
         """(size, n), two ints."""
         return self.size, self.indices.shape[0]
 
+    @any_mesh
     def __matmul__(self, x: ArrayLike) -> Array:
         """C x, never forming C: (C x)[j] = Σ_{h(i) = j} s(i) x[i].
 
@@ -69,6 +71,7 @@ class CountSketch:
         x, _ = _check.right_hand_side("sketch.CountSketch", "x", x, self.shape[1])
         return scattered(self, x)
 
+    @partial(any_mesh, large=True)
     def to_dense(self, dtype: DTypeLike | None = None) -> Array:
         """C as an array.
 
@@ -93,6 +96,7 @@ class CountSketch:
         return scattered(self, jnp.eye(self.shape[1], dtype=dtype))
 
 
+@any_mesh
 def count_sketch(key: Array, n: int, size: int) -> CountSketch:
     """Draw a count sketch of vectors of n entries, independent places and signs.
 

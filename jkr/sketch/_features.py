@@ -3,6 +3,8 @@
 (γ xᴴy + c)^p = zᴴz′ with z = (√γ x, √c)^{⊗p}, of (n + 1)^p entries; its tensor sketch has `size`.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -10,9 +12,11 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._dtypes import accumulator
 from jkr._linalg._norms import square_root
+from jkr._mesh import any_mesh
 from jkr.sketch._tensor import TensorSketch, convolved
 
 
+@partial(any_mesh, large=True)
 def polynomial_features(
     x: ArrayLike, sketch: TensorSketch, *, gamma: ArrayLike = 1.0, coef0: ArrayLike | None = None
 ) -> Array:

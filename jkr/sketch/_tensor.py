@@ -23,6 +23,7 @@ from jax.typing import DTypeLike
 
 from jkr import _check
 from jkr._linalg._dtypes import accumulator
+from jkr._mesh import any_mesh
 from jkr._products._pairing import paired
 from jkr.operators import FaceSplitting, KhatriRao, Kronecker
 from jkr.sketch._count import CountSketch, count_sketch, scattered
@@ -58,6 +59,7 @@ class TensorSketch:
         """(n₁, …, n_p), p ints."""
         return tuple(C.shape[1] for C in self.sketches)
 
+    @any_mesh
     def __matmul__(self, x: Any) -> Array:
         """S x, of the dtype of x (integers in lazy products become the default float).
 
@@ -88,6 +90,7 @@ class TensorSketch:
         factors = _check.sketched(name, x, (KhatriRao, Kronecker), self.dims)
         return convolved(self, factors, cross=isinstance(x, Kronecker)).T
 
+    @partial(any_mesh, large=True)
     def to_dense(self, dtype: DTypeLike | None = None) -> Array:
         """S as an array.
 
@@ -122,6 +125,7 @@ class TensorSketch:
         return CountSketch(indices, signs, size)
 
 
+@any_mesh
 def tensor_sketch(key: Array, dims: Sequence[int], size: int) -> TensorSketch:
     """Draw a tensor sketch of x₁ ⊗ ⋯ ⊗ x_p, xₖ of nₖ entries, from p independent count sketches.
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jkr import _check
 from jkr._linalg._dtypes import promoted
-from jkr._linalg._mesh import is_sharded
+from jkr._mesh import is_sharded
 from jkr.tensors._dense import Dense
 from jkr.tensors._model import Modelled
 from jkr.tensors._tensor import Tensor

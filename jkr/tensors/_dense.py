@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from jkr._contractions import _elementwise, _passes
 from jkr._linalg._dtypes import Precision
+from jkr._linalg._loops import scan
 from jkr._linalg._norms import column_norms, square_root
 from jkr._linalg._small import by_pairs, gram, matmul, pair_columns, product_of_others
 from jkr.tensors._tensor import (
@@ -268,4 +269,4 @@ def _unfolding_gram(x: Array, mode: int, *, sharded: bool) -> Array:
         return total + lax.dot_general(block, block.conj(), contracted, precision="highest"), None
 
     start = jnp.zeros((rows, rows), x.dtype)
-    return lax.scan(add, start, blocks.reshape(-1, size, rows, blocks.shape[2]))[0]
+    return scan(add, start, blocks.reshape(-1, size, rows, blocks.shape[2]))[0]

@@ -11,12 +11,13 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions import _mttkrp as dense
 from jkr._linalg._dtypes import Precision, promoted, with_weights
-from jkr._linalg._mesh import is_sharded
 from jkr._linalg._small import pair_columns, square
+from jkr._mesh import any_mesh, is_sharded
 from jkr.tensors._as_tensor import as_tensor, is_tensor, with_dtype
 from jkr.tensors._tensor import Tensor
 
 
+@any_mesh
 def mttkrp(
     tensor: ArrayLike | Tensor,
     factors: Sequence[ArrayLike],
@@ -67,6 +68,7 @@ def mttkrp(
     return dense.mttkrp(x, tuple(arrays), n, precision, is_sharded(x))
 
 
+@any_mesh
 def mttkrps(
     tensor: ArrayLike | Tensor, factors: Sequence[ArrayLike], *, precision: Precision = None
 ) -> tuple[Array, ...]:
@@ -104,6 +106,7 @@ def mttkrps(
     return dense.mttkrps(x, tuple(arrays), precision, is_sharded(x))
 
 
+@any_mesh
 def weighted_gram(
     entry_weights: ArrayLike,
     factors: Sequence[ArrayLike],

@@ -5,6 +5,7 @@ from typing import ClassVar, Unpack
 from jax import Array
 from jax.typing import ArrayLike
 
+from jkr._mesh import any_mesh
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._solver import Options, Solver
 from jkr.cp._model._cptensor import CPTensor
@@ -44,6 +45,7 @@ class ALS(Solver):
         super().__init__(Alternating(), **options)
 
 
+@any_mesh
 def als(
     tensor: ArrayLike | Tensor,
     rank: int,

@@ -7,6 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._solver import Solver
 from jkr.cp._model._cptensor import CPTensor
@@ -60,6 +61,7 @@ class GCP(Solver):
         super().__init__(Descent(chosen), tol=tol, max_iters=max_iters, **options)
 
 
+@any_mesh
 def gcp(
     tensor: ArrayLike | Tensor,
     rank: int,

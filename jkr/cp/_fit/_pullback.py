@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import accumulator
+from jkr._mesh import any_mesh
 from jkr.cp._fit._derivative import linearised, normal_form
 from jkr.cp._fit._result import CPResult
 from jkr.cp._model._cptensor import CPTensor
@@ -50,6 +51,7 @@ class Pullback(NamedTuple):
     residual: Array
 
 
+@partial(any_mesh, large=True)
 def pullback(
     result: CPResult,
     tensor: ArrayLike | Tensor,

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr._linalg._dtypes import accumulator
+from jkr._linalg._loops import while_loop
 from jkr._linalg._norms import square_root
 from jkr._linalg._psd import is_singular
 from jkr._linalg._small import gram
@@ -131,7 +132,7 @@ def _run(
         return after, steps.at[state.iteration].set(getattr(after, algorithm.watches))
 
     steps = jnp.zeros(max_iters, getattr(state, algorithm.watches).dtype)
-    return lax.while_loop(lambda carry: unfinished(carry[0], tol, max_iters), body, (state, steps))
+    return while_loop(lambda carry: unfinished(carry[0], tol, max_iters), body, (state, steps))
 
 
 def fit_from_python(

@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import Precision, accumulator
+from jkr._mesh import any_mesh
 from jkr.cp import losses
 from jkr.cp._fit import _run
 from jkr.cp._fit._result import BAD_DATA, BAD_WEIGHTS, MESSAGES, CPResult
@@ -120,6 +121,7 @@ class Solver:
         """Every solver is a pytree."""
         jax.tree_util.register_pytree_node(cls, _flatten, lambda *parts: _unflatten(cls, *parts))
 
+    @any_mesh
     def __call__(
         self,
         tensor: ArrayLike | Tensor,
@@ -144,6 +146,7 @@ class Solver:
         """
         return self.fit(self.name, as_tensor(self.name, tensor), rank, key, init)
 
+    @any_mesh
     def init(
         self,
         tensor: ArrayLike | Tensor,
@@ -174,6 +177,7 @@ class Solver:
         refuse_bad_data(name, status, objective.terms[0].loss)
         return state
 
+    @any_mesh
     def step(self, tensor: ArrayLike | Tensor, state: Any) -> Any:
         """The state after one more step.
 

@@ -10,11 +10,14 @@ from jax import Array, lax
 
 from jkr import _check
 from jkr._linalg._dtypes import promoted
+from jkr._linalg._loops import by_others
 from jkr._linalg._small import gram
+from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
 from jkr.cp._model._cptensor import CPTensor, checked, phase
 
 
+@any_mesh
 def congruence(a: CPTensor, b: CPTensor) -> Array:
     """Tucker congruence of every component of a with every one of b, ∏ₙ cos(aᵣ⁽ⁿ⁾, bₛ⁽ⁿ⁾).
 
@@ -42,6 +45,7 @@ def congruence(a: CPTensor, b: CPTensor) -> Array:
     return hadamard(*_cosines("cp.congruence", a, b))
 
 
+@any_mesh
 def factor_match_score(a: CPTensor, b: CPTensor) -> Array:
     """How alike two models are: mean absolute congruence of matched components, in [0, 1].
 
@@ -71,6 +75,7 @@ def factor_match_score(a: CPTensor, b: CPTensor) -> Array:
     return jnp.clip(jnp.mean(alike[rows, columns]), 0, 1)
 
 
+@any_mesh
 def align(a: CPTensor, reference: CPTensor) -> CPTensor:
     """The same tensor as a, its components in the order and with the signs of a reference.
 
@@ -131,4 +136,4 @@ def _match(alike: Array) -> tuple[Array, Array]:
     cost = -lax.stop_gradient(alike).astype(jnp.result_type(float))
     # It promotes dtypes and ranks, which a user may have forbidden.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return hungarian_algorithm(cost)
+        return by_others(hungarian_algorithm, cost)

@@ -4,6 +4,7 @@ A NamedTuple, so that it unpacks as `weights, factors = cp` and passes through e
 the data of a model are its leaves, and everything else is a method.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jkr._contractions._reconstruct import reconstruct
 from jkr._linalg._dtypes import Precision, accumulator, promoted
 from jkr._linalg._norms import column_norms, square_root
 from jkr._linalg._small import gram, matmul
+from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
 
 
@@ -52,6 +54,7 @@ class CPTensor(NamedTuple):
         """R, the number of components."""
         return jnp.shape(self.weights)[-1]
 
+    @partial(any_mesh, large=True)
     def full(self) -> Array:
         """The dense tensor, T[i_1, …, i_N] = Σ_r λ_r ∏ₙ Aₙ[i_n, r] (J4).
 
@@ -76,6 +79,7 @@ class CPTensor(NamedTuple):
         """
         return dense(CPTensor(*checked("cp.CPTensor.full", self)))
 
+    @any_mesh
     def norm(self) -> Array:
         """Frobenius norm, from the Grams: ‖⟦λ; A…⟧‖² = λᴴ(∘ₙ AₙᴴAₙ)λ (J6).
 
@@ -104,6 +108,7 @@ class CPTensor(NamedTuple):
         norm = square_root(wide_inner(model, model).real)
         return (norm * scale.real.astype(norm.dtype)).astype(weights.real.dtype)
 
+    @any_mesh
     def inner(self, other: "CPTensor") -> Array:
         """Σ conj(self) ∘ other = λᴴ(∘ₙ AₙᴴBₙ)μ, never forming either tensor (J6).
 
@@ -133,6 +138,7 @@ class CPTensor(NamedTuple):
         another = CPTensor(other_weights, tuple(both[len(factors) :]))
         return wide_inner(one, another).astype(weights.dtype)
 
+    @any_mesh
     def normalize(self) -> "CPTensor":
         """The same tensor with unit-norm columns, their norms moved into the weights.
 
@@ -167,6 +173,7 @@ class CPTensor(NamedTuple):
             )
         return CPTensor(weights.astype(dtype), tuple(columns))
 
+    @any_mesh
     def arrange(self) -> "CPTensor":
         """The same tensor in a normal form that can be read and compared.
 

@@ -8,9 +8,11 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 from jkr.cp._model._cptensor import CPTensor
 
 
+@any_mesh
 def random(
     key: Array, shape: Sequence[int], rank: int, *, dtype: DTypeLike | None = None
 ) -> CPTensor:

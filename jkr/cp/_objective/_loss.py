@@ -17,9 +17,9 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import Precision, accumulator, promoted
-from jkr._linalg._mesh import is_sharded
 from jkr._linalg._small import gram, matmul, product_of_others
 from jkr._linalg._tangents import is_zero, pushed
+from jkr._mesh import any_mesh, is_sharded
 from jkr._products._hadamard import hadamard
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor, checked, wide_inner
@@ -32,6 +32,7 @@ from jkr.tensors._tensor import Tensor
 Elementwise = Callable[[Array, Array], Array]
 
 
+@any_mesh
 def loss(
     cp: CPTensor,
     tensor: ArrayLike | Tensor,

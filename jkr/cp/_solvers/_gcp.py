@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
+from jkr._linalg._loops import by_others
 from jkr._linalg._norms import column_norms
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
@@ -114,26 +115,8 @@ class Descent(Algorithm):
 
     def step(self, objective: Objective, state: GCPState) -> GCPState:
         """One step of the optimiser, taken if it leads to something finite."""
-        import optax  # here, because it costs import time
-
         old, size, reference = state, state.size, state.reference
-
-        def relative(parameters: Any) -> Array:
-            return _relative(objective, size, reference, _cast(parameters, old.parameters))
-
-        # Optimisers promote dtypes and ranks, which a user may have forbidden, and may return
-        # another precision than they were given.
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            updates, optimizer = optax.with_extra_args_support(self.optimizer).update(
-                old.slope,
-                old.optimizer,
-                old.parameters,
-                value=old.objective / reference,
-                grad=old.slope,
-                value_fn=relative,
-            )
-            parameters = _cast(optax.apply_updates(old.parameters, updates), old.parameters)
-            value, slope = _stored(optimizer) or jax.value_and_grad(relative)(parameters)
+        parameters, optimizer, value, slope = by_others(self._update, objective, old)
         value = value.astype(reference.dtype) * reference
         finite = jnp.isfinite(value)
         larger = jnp.maximum(jnp.abs(value), jnp.abs(old.objective))
@@ -151,6 +134,29 @@ class Descent(Algorithm):
             change=jnp.abs(value - old.objective) / jnp.where(larger > 0, larger, 1),
             iteration=old.iteration + 1,
         )
+
+    def _update(self, objective: Objective, old: GCPState) -> tuple[Any, Any, Array, Any]:
+        """Parameters and state of the optimiser after its step; value and slope there."""
+        import optax  # here, because it costs import time
+
+        def relative(parameters: Any) -> Array:
+            parameters = _cast(parameters, old.parameters)
+            return _relative(objective, old.size, old.reference, parameters)
+
+        # Optimisers promote dtypes and ranks, which a user may have forbidden, and may return
+        # another precision than they were given.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, optimizer = optax.with_extra_args_support(self.optimizer).update(
+                old.slope,
+                old.optimizer,
+                old.parameters,
+                value=old.objective / old.reference,
+                grad=old.slope,
+                value_fn=relative,
+            )
+            parameters = _cast(optax.apply_updates(old.parameters, updates), old.parameters)
+            value, slope = _stored(optimizer) or jax.value_and_grad(relative)(parameters)
+        return parameters, optimizer, value, slope
 
     def finish(self, objective: Objective, cp: CPTensor) -> CPTensor:
         """The model, with entries at their bound where one Newton step would take them."""

@@ -10,12 +10,14 @@ from jkr import _check
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._psd import psd_solve
 from jkr._linalg._small import gram
+from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
 from jkr.cp._model._cptensor import CPTensor, checked, dense, phase
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
 
 
+@any_mesh
 def core_consistency(
     cp: CPTensor, tensor: ArrayLike | Tensor, *, entry_weights: ArrayLike | None = None
 ) -> Array:
@@ -80,6 +82,7 @@ def _core_consistency(model: CPTensor, tensor: Tensor) -> Array:
     return (100 * (1 - total / rank)).astype(dtype)
 
 
+@any_mesh
 def degeneracy(cp: CPTensor) -> Array:
     """Cosine between the two most opposed components of a model, in [−1, 1].
 

@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._mesh import any_mesh
 from jkr.cp._fit._als import ALS
 from jkr.cp._fit._solver import refuse_bad_data
 from jkr.cp._model._compare import factor_match_score
@@ -95,6 +96,7 @@ class RankScan(NamedTuple):
         return "\n".join(lines)
 
 
+@any_mesh
 def rank_scan(
     tensor: ArrayLike | Tensor,
     ranks: Sequence[int],

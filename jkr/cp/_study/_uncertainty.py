@@ -22,6 +22,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._small import gram, matmul, product_of_others
+from jkr._mesh import any_mesh
 from jkr.cp._fit._result import CPResult
 from jkr.cp._model._cptensor import CPTensor, checked
 from jkr.cp.losses import squared_distance
@@ -58,6 +59,7 @@ class Condition(NamedTuple):
     spectrum: Array
 
 
+@any_mesh
 def condition(cp: CPTensor | CPResult) -> Condition:
     """Condition of a CP model, from the spectrum of its gauge-free Gauss–Newton matrix.
 
@@ -105,6 +107,7 @@ def _condition(model: CPTensor) -> Condition:
     )
 
 
+@any_mesh
 def standard_errors(
     result: CPTensor | CPResult,
     tensor: ArrayLike | Tensor,
