@@ -81,8 +81,7 @@ class Dense(Tensor):
 
     def observed(self) -> Array:
         """T, with zeros where nothing is observed."""
-        w = self.entry_weights
-        return self.array if w is None else jnp.where(w == 0, 0, self.array)
+        return _seen(self.array, self.entry_weights)
 
     def filled(self, model: Callable[[], Array]) -> "Dense":
         """The array with a model's entries where nothing is observed, without weights."""
@@ -163,29 +162,45 @@ class Dense(Tensor):
 
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """The largest entry, the norm, and whether all is finite and in range."""
-        # `isfinite` of an entry, not of the largest: reductions by max drop NaN in XLA on CPU.
-        seen = self.observed()
-        parts = (seen.real, seen.imag) if jnp.iscomplexobj(seen) else (seen,)
-        largest = lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(p)) for p in parts])))
-        finite = jnp.all(jnp.isfinite(seen))
-        status = jnp.where(finite, GOOD, BAD_ENTRIES)
-        if (low, high) != (-inf, inf):
-            inside = (seen >= low) & (seen <= high)
-            if self.entry_weights is not None:
-                inside = inside | (self.entry_weights == 0)
-            inside = jnp.all(inside)
-            status = jnp.where(inside, status, BAD_ENTRIES)
+
+        def extremes(x: Array, w: Array | None) -> tuple[Array, ...]:
+            seen, counts = _seen(x, w), jnp.ones((), bool) if w is None else w != 0
+            parts = (seen.real, seen.imag) if jnp.iscomplexobj(seen) else (seen,)
+            largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part)) for part in parts]))
+            # `isfinite` of an entry, not of the largest: reductions by max drop NaN in XLA on CPU.
+            finite = inside = jnp.all(jnp.isfinite(seen))
+            if (low, high) != (-inf, inf):
+                inside = jnp.all(((seen >= low) & (seen <= high)) | ~counts)
+            if w is None:
+                return largest, finite, inside, jnp.ones_like(largest), jnp.ones((), bool)
+            return largest, finite, inside, jnp.max(w), jnp.all(jnp.isfinite(w) & (w >= 0))
+
+        largest, finite, inside, weight, good = self._by_blocks(extremes)
+        largest, finite = lax.stop_gradient(jnp.max(largest)), jnp.all(finite)
+        weight = lax.stop_gradient(jnp.max(weight)).astype(largest.dtype)
+        good = jnp.all(good) & (weight > 0)
         unit = jnp.where(finite & (largest > 0), largest, 1)
-        scaled = seen / unit.astype(seen.dtype)
-        squares, weight = (scaled * scaled.conj()).real, jnp.ones_like(unit)
-        w = self.entry_weights
-        if w is not None:
-            good = jnp.all(jnp.isfinite(w) & (w >= 0)) & jnp.any(w > 0)
-            status = jnp.where(good, status, BAD_WEIGHTS)
-            largest = lax.stop_gradient(jnp.max(w).astype(unit.dtype))
-            weight = jnp.where(largest > 0, largest, 1)
-            squares = w.astype(unit.dtype) / weight * squares
-        return Scale(unit, square_root(jnp.sum(squares)), weight, status)
+        weight = jnp.where(weight > 0, weight, 1)
+
+        def squares(x: Array, w: Array | None) -> Array:
+            scaled = _seen(x, w) / unit.astype(x.dtype)
+            each = (scaled * scaled.conj()).real
+            return jnp.sum(each if w is None else w.astype(unit.dtype) / weight * each)
+
+        norm = square_root(jnp.sum(self._by_blocks(squares)))
+        status = jnp.where(finite & jnp.all(inside), GOOD, BAD_ENTRIES)
+        return Scale(unit, norm, weight, jnp.where(good, status, BAD_WEIGHTS))
+
+    def _by_blocks(self, f: Callable[[Array, Array | None], Any]) -> Any:
+        """f of blocks of the entries and of their weights, stacked: nothing of T's size is made."""
+        x, w = self.array, self.entry_weights
+        size = math.prod(self.shape)
+        least = -(-size // _BLOCK)
+        count = next((n for n in range(least, 16 * least + 1) if size % n == 0), 1)
+        if self.sharded or count == 1:
+            return jax.tree.map(lambda a: a[None], f(x, w))
+        flat = (None if a is None else a.reshape(count, -1) for a in (x, w))
+        return lax.map(lambda pair: f(*pair), tuple(flat))
 
     def cross_gram(self, factors: Factors, n: int, m: int) -> Array:
         """One einsum of the weights with the pairs of factors of all other modes."""
@@ -253,6 +268,11 @@ class Dense(Tensor):
             return self.weighed
         w = self.entry_weights
         return self.array if w is None else w.astype(self.array.dtype) * self.observed()
+
+
+def _seen(x: Array, w: Array | None) -> Array:
+    """Entries, zeros where their weight is zero."""
+    return x if w is None else jnp.where(w == 0, 0, x)
 
 
 def _unfolding_gram(x: Array, mode: int, *, sharded: bool) -> Array:
