@@ -4,7 +4,7 @@ Trouble at run time is data: `status` is an integer that survives jit and vmap, 
 `result.message` says what it means and what to try.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ from jax import Array
 from jax.core import Tracer
 
 from jkr.cp._model._cptensor import CPTensor
-from jkr.cp._objective._objective import Objective
 
 # In order of severity, so that the largest status of a batch is its worst.
 CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
@@ -112,7 +111,7 @@ class CPResult(NamedTuple):
     status: Array
     stationarity: Array
     history: Array
-    objective: Objective | None = None
+    objective: Any = None
 
     def __repr__(self) -> str:
         """In a line, where values are known and of one fit."""
