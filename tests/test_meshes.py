@@ -19,7 +19,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 sys.path.insert(0, sys.argv[1])
 import jkr
-from jkr import cp, glam
+from jkr import cp
 
 assert len(jax.devices()) == 4
 EXPLICIT, AUTOMATIC = (
@@ -97,7 +97,6 @@ x = jax.random.normal(jax.random.key(0), (4, 3, 4, 2))
 keys = jax.random.split(jax.random.key(1), 8)
 draw = jax.vmap(lambda key: cp.random(key, x.shape[1:], 2))
 one, other = draw(keys[:4]), draw(keys[4:])
-bases, penalties = [jnp.eye(3) + 0.1, jnp.eye(4)[:, :3] + 0.1], [glam.difference_penalty(3)] * 2
 calls = {
     "als": lambda x, a, b: cp.als(x, 2, init=a, max_iters=3).cp,
     "weighted als": lambda x, a, b: cp.als(x, 2, init=a, entry_weights=x**2, max_iters=2).cp,
@@ -107,7 +106,6 @@ calls = {
     "factor_match_score": lambda x, a, b: cp.factor_match_score(a, b),
     "align": lambda x, a, b: cp.align(a, b),
     "congruence": lambda x, a, b: cp.congruence(a, b),
-    "smooth": lambda x, a, b: glam.smooth(x[:, :, 0], bases, penalties, jnp.ones(2))[:5],
     "core_consistency": lambda x, a, b: cp.core_consistency(a, x),
     "standard_errors": lambda x, a, b: cp.standard_errors(a, x),
     "condition": lambda x, a, b: cp.condition(a),

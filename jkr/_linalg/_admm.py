@@ -29,7 +29,7 @@ def admm(
     factorisation serves all rounds.
     """
     rank = G.shape[-1]
-    trace = jnp.mean(jnp.trace(G, axis1=-2, axis2=-1).real) / rank
+    trace = jnp.mean(jnp.diagonal(G, axis1=-2, axis2=-1).real)
     rho = jnp.where(trace > 0, trace, 1)
     eye = jnp.eye(rank, dtype=G.dtype).reshape((1,) * (G.ndim - 2) + (rank, rank))
     shifted = G + rho.astype(G.dtype) * eye
