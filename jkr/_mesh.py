@@ -52,7 +52,7 @@ def any_mesh(f: Function, *, large: bool = False) -> Function:
         abstract = getattr(mesh, "abstract_mesh", mesh)
         automatic = dict.fromkeys(abstract.explicit_axes, AxisType.Auto)
         with jax.sharding.use_abstract_mesh(abstract.update_axis_types(automatic)):
-            args, kwargs = tree.unflatten(map(_unspecified, leaves))
+            args, kwargs = tree.unflatten(map(_automatic, leaves))
             out = f(*args, **kwargs)
         place = partial(_spread, mesh, types) if large else lambda y: PartitionSpec()
 
@@ -76,7 +76,7 @@ def _explicit_mesh(leaves: list) -> Any:
     return mesh if mesh.explicit_axes else None
 
 
-def _unspecified(x: Any) -> Any:
+def _automatic(x: Any) -> Any:
     return jax.sharding.reshard(x, PartitionSpec()) if isinstance(x, Array) else x
 
 

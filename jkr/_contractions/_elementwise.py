@@ -24,14 +24,14 @@ from jkr._contractions._partial import (
     component_first,
     finish_left,
     finish_right,
-    reconstruct,
 )
 from jkr._contractions._passes import all_modes
+from jkr._contractions._reconstruct import dense
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._loops import scan
 from jkr._linalg._small import matmul
 
-_BLOCK = 1 << 20  # entries at once
+BLOCK = 1 << 20  # entries at once
 _SMALLEST = 16  # times smaller a block may be, so that all of them are whole
 
 Factors = Sequence[Array]
@@ -65,7 +65,7 @@ def entrywise(
         A real scalar, and one array (I_n, S) a mode, or none.
     """
     if sharded:
-        total, D = _weighed(f, [dense(model, precision) for model in models], x, w)
+        total, D = _summed(f, [dense(*model, precision) for model in models], x, w)
         return total, () if columns is None else all_modes(D, columns, precision, sharded=True)
     shape = tuple(a.shape[0] for a in models[0][1])
     p, s = _three_groups(shape)
@@ -80,13 +80,7 @@ def entrywise(
     return total, tuple(finish(n) for modes, finish in groups for n in modes)
 
 
-def dense(model: Model, precision: Precision) -> Array:
-    """The tensor of a model, as a whole."""
-    weights, factors = model
-    return reconstruct((*factors[:-1], factors[-1] * weights[None, :]), precision)
-
-
-def _weighed(
+def _summed(
     f: Entrywise, models: Sequence[Array], x: Array | None, w: Array | None
 ) -> tuple[Array, Any]:
     """Σ W∘value and W∘entry of a block."""
@@ -113,7 +107,7 @@ def _blocks(f, models, x, w, columns, shape, p, s, precision):
     rows that were done already weigh nothing.
     """
     rows, inside, across = math.prod(shape[:p]), math.prod(shape[p:s]), math.prod(shape[s:])
-    size = _rows_at_once(rows, inside * across)
+    size = rows_at_once(rows, inside * across)
     count, rest = -(-rows // size), rows % size
     x, w = (None if a is None else a.reshape(rows, inside * across) for a in (x, w))
     k_rights = [_flat(factors[s:], across) for _, factors in models]
@@ -137,7 +131,7 @@ def _blocks(f, models, x, w, columns, shape, p, s, precision):
             matmul(_rows_of(factors, p, s, first, size) * weights[None, :], k, precision)
             for (weights, factors), k in zip(models, k_rights, strict=True)
         ]
-        added, D = _weighed(f, blocks, x_block, w_block)
+        added, D = _summed(f, blocks, x_block, w_block)
         if columns is None:
             return (total + added, inner, right), None
         right = right + matmul(_rows_of(columns, p, s, first, size).T, D, precision)
@@ -192,11 +186,12 @@ def _range_of(factors: Factors, first: Array | int, size: int) -> Array:
     return product
 
 
-def _rows_at_once(rows: int, columns: int) -> int:
+def rows_at_once(rows: int, columns: int) -> int:
     """Rows of a block: as many as it holds, fewer where all blocks can then be whole."""
-    most = max(1, min(rows, _BLOCK // columns))
-    least = max(1, most // _SMALLEST)
-    return next((size for size in range(most, least - 1, -1) if rows % size == 0), most)
+    most = max(1, min(rows, BLOCK // columns))
+    fewest = -(-rows // most)
+    counts = range(fewest, _SMALLEST * fewest + 1)
+    return next((rows // count for count in counts if rows % count == 0), most)
 
 
 def _three_groups(shape: Sequence[int]) -> tuple[int, int]:
@@ -208,7 +203,7 @@ def _three_groups(shape: Sequence[int]) -> tuple[int, int]:
     s = max(
         range(1, len(shape)),
         key=lambda s: min(
-            math.prod(shape[:s]), math.prod(shape[s:]), _BLOCK // math.prod(shape[s:])
+            math.prod(shape[:s]), math.prod(shape[s:]), BLOCK // math.prod(shape[s:])
         ),
     )
-    return next(p for p in range(1, s + 1) if p == s or math.prod(shape[p:]) <= _BLOCK), s
+    return next(p for p in range(1, s + 1) if p == s or math.prod(shape[p:]) <= BLOCK), s

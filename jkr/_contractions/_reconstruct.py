@@ -18,3 +18,10 @@ def reconstruct(factors: Sequence[Array], precision: Precision = None) -> Array:
     """
     kernel = partial(_partial.reconstruct, precision=precision)
     return jax.checkpoint(kernel, prevent_cse=False)(factors)
+
+
+def dense(weights: Array, factors: Sequence[Array], precision: Precision = None) -> Array:
+    """⟦λ; A_1, …, A_N⟧, the tensor of a model; its weights ride on the shortest factor (I4)."""
+    n = min(range(len(factors)), key=lambda n: factors[n].shape[0])
+    scaled = factors[n] * weights[None, :]
+    return reconstruct((*factors[:n], scaled, *factors[n + 1 :]), precision)

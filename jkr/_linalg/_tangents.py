@@ -12,7 +12,7 @@ def is_zero(tangent: Any) -> bool:
     return isinstance(tangent, SymbolicZero)
 
 
-def pushed(f: Callable, arguments: tuple, tangents: tuple) -> Any:
+def tangent_of(f: Callable, arguments: tuple, tangents: tuple) -> Any:
     """Tangent of f, or None if all tangents are known to be zero; those that are cost nothing."""
     leaves, tree = jax.tree.flatten(arguments)
     moves = jax.tree.leaves(tangents, is_leaf=is_zero)

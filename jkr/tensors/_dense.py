@@ -29,12 +29,10 @@ from jkr.tensors._tensor import (
     Tensor,
 )
 
-_BLOCK = 1 << 20  # entries that may be held beside the array
-
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("array", "entry_weights", "weighed"),
+    data_fields=("array", "entry_weights", "weighted"),
     meta_fields=("sharded",),
 )
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Dense(Tensor):
         array: T; NaN and inf may stand where the weight is zero.
         entry_weights: real W ≥ 0 of T's shape, booleans included: 0 = unobserved, 1 = observed.
             None stands for ones.
-        weighed: W∘T, once it is known (`prepared`); leave it out.
+        weighted: W∘T, once it is known (`prepared`); leave it out.
         sharded: whether T is spread over devices; found out where T is first used.
 
     Example:
@@ -61,7 +59,7 @@ class Dense(Tensor):
 
     array: Array
     entry_weights: Array | None = None
-    weighed: Array | None = None
+    weighted: Array | None = None
     sharded: bool = field(default=False, kw_only=True)
 
     @property
@@ -92,9 +90,9 @@ class Dense(Tensor):
 
     def prepared(self) -> "Dense":
         """The same tensor, W∘T computed."""
-        if self.entry_weights is None or self.weighed is not None:
+        if self.entry_weights is None or self.weighted is not None:
             return self
-        return replace(self, weighed=self._product())
+        return replace(self, weighted=self._product())
 
     def passes(self, precision: Precision = None) -> tuple[Pass, ...]:
         """Two, each a matrix product with the array; with weights, one more with those."""
@@ -105,7 +103,7 @@ class Dense(Tensor):
         x, w = self._product(), self.entry_weights
         weights = None if w is None else w.astype(x.dtype)
         # All pairs of columns share a reading of W, unless their partial sums would outgrow it.
-        large = x.size > _BLOCK
+        large = x.size > _elementwise.BLOCK
 
         def contract(columns: Factors) -> tuple[Array, Any]:
             of_x = group.contract(x, columns, precision=precision)
@@ -195,11 +193,10 @@ class Dense(Tensor):
         """f of blocks of the entries and of their weights, stacked: nothing of T's size is made."""
         x, w = self.array, self.entry_weights
         size = math.prod(self.shape)
-        least = -(-size // _BLOCK)
-        count = next((n for n in range(least, 16 * least + 1) if size % n == 0), 1)
-        if self.sharded or count == 1:
+        block = _elementwise.rows_at_once(size, 1)
+        if self.sharded or block == size or size % block:
             return jax.tree.map(lambda a: a[None], f(x, w))
-        flat = (None if a is None else a.reshape(count, -1) for a in (x, w))
+        flat = (None if a is None else a.reshape(-1, block) for a in (x, w))
         return lax.map(lambda pair: f(*pair), tuple(flat))
 
     def cross_gram(self, factors: Factors, n: int, m: int) -> Array:
@@ -254,18 +251,18 @@ class Dense(Tensor):
     def astype(self, dtype: DTypeLike) -> "Dense":
         """The same tensor in another precision; weights are real, and floating from here on."""
         real = jnp.zeros((), dtype).real.dtype
-        w, weighed = self.entry_weights, self.weighed
+        w, weighted = self.entry_weights, self.weighted
         return replace(
             self,
             array=self.array.astype(dtype),
             entry_weights=None if w is None else w.astype(real),
-            weighed=None if weighed is None else weighed.astype(dtype),
+            weighted=None if weighted is None else weighted.astype(dtype),
         )
 
     def _product(self) -> Array:
         """W∘T."""
-        if self.weighed is not None:
-            return self.weighed
+        if self.weighted is not None:
+            return self.weighted
         w = self.entry_weights
         return self.array if w is None else w.astype(self.array.dtype) * self.observed()
 
@@ -279,8 +276,8 @@ def _unfolding_gram(x: Array, mode: int, *, sharded: bool) -> Array:
     """X₍ₙ₎X₍ₙ₎ᴴ, a block of the modes before it at a time, so that no copy of X is transposed."""
     before, rows = math.prod(x.shape[:mode]), x.shape[mode]
     blocks = x.reshape(before, rows, -1)
-    size = max(1, _BLOCK // max(1, blocks[0].size))
-    if sharded or before % size or size >= before:
+    size = _elementwise.rows_at_once(before, rows * blocks.shape[2])
+    if sharded or size == before or before % size:
         rest = tuple(m for m in range(x.ndim) if m != mode)
         return lax.dot_general(x, x.conj(), ((rest, rest), ((), ())), precision="highest")
 

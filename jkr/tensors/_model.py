@@ -16,6 +16,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jkr._contractions import _elementwise
+from jkr._contractions._reconstruct import dense
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, square_root
 from jkr._linalg._small import gram, matmul, product_of_others
@@ -89,7 +90,7 @@ class Modelled(Tensor):
     def project(self, matrices: Factors) -> Array:
         """⟦μ; U_1ᴴB_1, …⟧, formed: it is as small as the matrices say."""
         small = tuple(gram(u, b) for u, b in zip(matrices, self.factors, strict=True))
-        return _elementwise.dense((self.weights, small), "highest")
+        return dense(self.weights, small, "highest")
 
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """The norm of its largest component, its norm, and whether all is finite and in range."""

@@ -29,23 +29,26 @@ from jkr import _check
 from jkr._linalg._cg import solve_symmetric
 from jkr._linalg._psd import inverse_root
 from jkr._linalg._small import matmul
-from jkr._linalg._tangents import is_zero, pushed
+from jkr._linalg._tangents import is_zero, tangent_of
 from jkr.cp._fit._result import CPResult
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective, squared_error
+from jkr.tensors._tensor import Scale
 
 _STEPS = 500  # of conjugate gradients
 
 Linear = Callable[[Array], Array]
 
 
-def with_derivatives(result: CPResult, objective: Objective) -> CPResult:
-    """The same result as a function of all that the objective depends on."""
+def with_derivatives(result: CPResult, objective: Objective, scale: Scale) -> CPResult:
+    """The same result as a function of all that the objective depends on.
+
+    The scale, that of the data, is a constant: it says in which units the equations are solved.
+    """
     result = lax.stop_gradient(result)
     if not all(c.differentiable for c in objective.constraints):
         cp, error = _without_derivatives((result.cp, result.relative_error), objective)
         return result._replace(cp=cp, relative_error=error, fit=1 - error)
-    scale, *_ = lax.stop_gradient(objective).scales()
     problem, unit = objective.in_units(scale), objective.unit(scale).astype(objective.dtype)
     units = objective.movable(result.cp.factors)
     weights, units = stationary_point(problem, result.cp.weights / unit, units)
@@ -113,7 +116,7 @@ def _stationary_point_jvp(primals, tangents):
     point = stationary_point(objective, weights, units)
     system, ones = linearised(objective, weights, units)
     gradient = lambda objective: objective.gradient(ones, system.free)  # noqa: E731
-    forced = pushed(gradient, (objective,), (tangents[0],))
+    forced = tangent_of(gradient, (objective,), (tangents[0],))
     if forced is None:
         return point, jax.tree.map(jnp.zeros_like, point)
     moved = system.solve(jax.tree.map(jnp.negative, forced))
@@ -133,10 +136,10 @@ def linearised(objective: Objective, weights: Array, units: Factors) -> tuple[Sy
     ones, free = objective.balanced(cp)
     roots = _inverse_roots(objective, ones, free)
     masks = objective.moves(free)
-    back = _flattened(free)[1]
+    back = _as_vector(free)[1]
 
     def flat(vs: Factors) -> Array:
-        return _flattened(vs)[0]
+        return _as_vector(vs)[0]
 
     def project(v: Array) -> Array:
         return flat(_movable(back(v), free, masks))
@@ -189,7 +192,7 @@ def _movable(vs: Factors, free: Factors, masks: Factors) -> Factors:
     return tuple(v - a * c[None, :] for a, v, c in zip(free, vs, along, strict=True))
 
 
-def _flattened(vs: Factors) -> tuple[Array, Callable[[Array], Factors]]:
+def _as_vector(vs: Factors) -> tuple[Array, Callable[[Array], Factors]]:
     """All entries in one real vector, and the way back.
 
     Real and imaginary parts apart: for complex factors H is linear over the reals only.
@@ -210,7 +213,7 @@ def _known_error(value: Array, objective: Objective, cp: CPTensor) -> Array:
 def _known_error_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     error = _known_error(*primals)
     there = error > 10 * float(jnp.finfo(error.dtype).eps)  # an exact fit is at a kink
-    moved = pushed(squared_error, primals[1:], tangents[1:])
+    moved = tangent_of(squared_error, primals[1:], tangents[1:])
     if moved is None:
         return error, jnp.zeros_like(error)
     return error, jnp.where(there, moved / (2 * jnp.where(there, error, 1)), 0)

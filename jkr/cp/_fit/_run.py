@@ -65,19 +65,20 @@ def fit(
     """The best of several fits, begun side by side."""
     wide = objective.astype(accumulator(objective.dtype))
     still = lax.stop_gradient(wide)
+    scale, *_ = still.scales()
+    ready = still.prepared()
 
     def one(key: Array | None) -> CPResult:
-        start = initial(still, given, key, plan.kind, plan.rank)
-        ready = still.prepared()
+        start = initial(still, scale, given, key, plan.kind, plan.rank)
         state = algorithm.init(ready, start)
         last, steps = _run(algorithm, ready, state, tol, plan.max_iters)
-        return _ended(algorithm, ready, last, steps, start.scale, tol, objective.dtype)
+        return _ended(algorithm, ready, last, steps, scale, tol, objective.dtype)
 
     if plan.restarts == 1:
         result = one(key)
     else:
         result = best(algorithm, jax.vmap(one)(jax.random.split(key, plan.restarts)))
-    return _finished(with_derivatives(result, wide), objective)
+    return _finished(with_derivatives(result, wide, scale), objective)
 
 
 # The same, a step at a time: compiled once for each shape and set of static options.
@@ -93,8 +94,9 @@ def first(
 ) -> tuple[Any, Scale]:
     """The state before the first step, and how large the data are."""
     wide = objective.astype(accumulator(objective.dtype))
-    start = initial(wide, given, key, plan.kind, plan.rank)
-    return algorithm.init(wide.prepared(), start), start.scale
+    scale, *_ = wide.scales()
+    start = initial(wide, scale, given, key, plan.kind, plan.rank)
+    return algorithm.init(wide.prepared(), start), scale
 
 
 @jax.jit

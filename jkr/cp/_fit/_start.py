@@ -14,23 +14,28 @@ from jkr.tensors._tensor import Scale, Tensor
 
 
 def initial(
-    objective: Objective, given: CPTensor | None, key: Array | None, kind: str, rank: int
+    objective: Objective,
+    scale: Scale,
+    given: CPTensor | None,
+    key: Array | None,
+    kind: str,
+    rank: int,
 ) -> Start:
     """A start in normal form, as large as the data, fixed factors as they were given.
 
     Args:
         objective: of tensors in the dtype of the fit.
+        scale: how large its data are.
         given: the model of the user, or None.
         key: of a random one.
         kind: "random", "uniform", "svd" or "given".
         rank: R.
     """
-    scale, *_ = objective.scales()
     if given is not None:
         model: CPTensor = jax.tree.map(lambda a: a.astype(objective.dtype), given)
-        return Start(_absorbed(objective, model, scale), scale, drawn=False)
+        return Start(_from_model(objective, model, scale), scale, drawn=False)
     tensor = objective.terms[0].tensor
-    cp = _drawn(tensor, key, kind, rank)
+    cp = _random_start(tensor, key, kind, rank)
     # Of rows with nothing observed the data say nothing.
     rows = zip(cp.factors, tensor.rows(), objective.constraints, strict=True)
     factors = [c.start(jnp.where(seen[:, None], a, 0), drawn=True) for a, seen, c in rows]
@@ -42,7 +47,7 @@ def initial(
     return Start(CPTensor(weights, tuple(factors)), scale, drawn=True)
 
 
-def _absorbed(objective: Objective, given: CPTensor, scale: Scale) -> CPTensor:
+def _from_model(objective: Objective, given: CPTensor, scale: Scale) -> CPTensor:
     """A given start: unit columns and nonnegative weights, fixed factors as they are.
 
     Weights above a million times the size of the data say no more than that they are large.
@@ -72,7 +77,7 @@ def _signed_mode(objective: Objective) -> int:
     return modes[-1]
 
 
-def _drawn(tensor: Tensor, key: Array | None, kind: str, rank: int) -> CPTensor:
+def _random_start(tensor: Tensor, key: Array | None, kind: str, rank: int) -> CPTensor:
     """A start of that kind, of the tensor's shape and dtype, weights of one."""
     if kind == "svd":
         return _leading_vectors(tensor, rank, key)

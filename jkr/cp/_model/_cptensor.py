@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr import _check
-from jkr._contractions._reconstruct import reconstruct
-from jkr._linalg._dtypes import Precision, accumulator, promoted
+from jkr._contractions._reconstruct import dense
+from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._norms import column_norms, square_root
 from jkr._linalg._small import gram, matmul
 from jkr._mesh import any_mesh
@@ -77,7 +77,7 @@ class CPTensor(NamedTuple):
 
         Source: law J4; [KB09].
         """
-        return dense(CPTensor(*checked("cp.CPTensor.full", self)))
+        return dense(*checked("cp.CPTensor.full", self))
 
     @any_mesh
     def norm(self) -> Array:
@@ -216,14 +216,6 @@ def phase(z: Array) -> Array:
     """z/|z|, and 1 at zero."""
     safe = jnp.where(z == 0, jnp.ones_like(z), z)
     return safe / jnp.abs(safe).astype(z.dtype)
-
-
-def dense(cp: CPTensor, precision: Precision = None) -> Array:
-    """The tensor of a checked model; its weights ride on the shortest factor (I4)."""
-    weights, factors = cp
-    n = min(range(len(factors)), key=lambda n: factors[n].shape[0])
-    scaled = factors[n] * weights[None, :]
-    return reconstruct((*factors[:n], scaled, *factors[n + 1 :]), precision)
 
 
 def wide_inner(one: CPTensor, other: CPTensor) -> Array:

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._dtypes import Precision, accumulator, promoted
 from jkr._linalg._small import gram, matmul, product_of_others
-from jkr._linalg._tangents import is_zero, pushed
+from jkr._linalg._tangents import is_zero, tangent_of
 from jkr._mesh import any_mesh, is_sharded
 from jkr._products._hadamard import hadamard
 from jkr.cp import losses
@@ -135,7 +135,7 @@ def _half_squares_jvp(precision, primals, tangents):
         lambda: half_squares(cp, tensor, precision),
         lambda: _half_squares_gradient(cp, tensor, precision),
     )
-    of_tensor = pushed(
+    of_tensor = tangent_of(
         lambda tensor: tensor.squared_norm() / 2 - _inner(cp, tensor, precision),
         (tensor,),
         (dtensor,),
@@ -193,7 +193,7 @@ def _entry_loss_jvp(f, precision, primals, tangents):
     )
     f = of_scaled(f, unit)
     # With respect to the data it is that of the same pass, a block of it at a time.
-    of_tensor = pushed(
+    of_tensor = tangent_of(
         lambda tensor: tensor.entrywise(lambda m, t: (f(m, t), None), cp, precision=precision)[0],
         (tensor,),
         (dtensor,),

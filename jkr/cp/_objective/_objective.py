@@ -65,7 +65,7 @@ class Term:
         """f(m, t/u) as a function of the data as they are."""
         return of_scaled(self.loss.function, self.unit)
 
-    def weighed(self, amount: Array) -> Array:
+    def times_weight(self, amount: Array) -> Array:
         """An amount of this term, times its weight."""
         return amount if self.weight is None else amount * self.weight.astype(amount.dtype)
 
@@ -228,7 +228,7 @@ class Objective:
                 total += self.constraints[n].value(a).astype(total.dtype)
         for term in self.terms:
             f, tensor = term.loss.function, term.tensor
-            total += term.weighed(entry_loss(f, self.precision, model, tensor, term.unit))
+            total += term.times_weight(entry_loss(f, self.precision, model, tensor, term.unit))
         return total
 
     def gradient(self, weights: Array, free: Factors) -> Factors:
@@ -238,7 +238,7 @@ class Objective:
         total = [a.conj() for a in added]
         for term in self.terms:
             slopes = self.movable(self._data_gradient(term, model))
-            slopes = (term.weighed(s * weights.conj()[None, :]) for s in slopes)
+            slopes = (term.times_weight(s * weights.conj()[None, :]) for s in slopes)
             total = [t + s for t, s in zip(total, slopes, strict=True)]
         return tuple(total)
 
@@ -270,7 +270,7 @@ class Objective:
         model, total = CPTensor(weights, self.factors(free)), jnp.zeros((), weights.real.dtype)
         for term in self.terms:
             size = lambda m, t, f=term.function: (jnp.abs(f(m, t)), None)  # noqa: E731
-            total += term.weighed(term.tensor.entrywise(size, model)[0])
+            total += term.times_weight(term.tensor.entrywise(size, model)[0])
         return jnp.where(jnp.isfinite(total) & (total > 0), total, 1)
 
     def curvature(self, weights: Array, free: Factors) -> Factors:
@@ -287,7 +287,7 @@ class Objective:
                 blocks = [product_of_others(grams, n) for n in range(len(factors))]
             else:
                 blocks = row_grams(term, CPTensor(weights, factors))
-            blocks = (term.weighed(framed(G, weights)) for G in self.movable(tuple(blocks)))
+            blocks = (term.times_weight(framed(G, weights)) for G in self.movable(tuple(blocks)))
             total = [t + G for t, G in zip(total, blocks, strict=True)]
         return tuple(self.with_l2(n, G) for n, G in zip(self.free, total, strict=True))
 
@@ -310,7 +310,7 @@ class Objective:
             model = CPTensor(weights, factors)
             ys = term.tensor.entrywise(entry, model, squares, precision=self.precision)[1]
             size = (weights * weights.conj()).real[None, :]
-            ys = (term.weighed(y.real * size) for y in self.movable(ys))
+            ys = (term.times_weight(y.real * size) for y in self.movable(ys))
             total = [t + y for t, y in zip(total, ys, strict=True)]
         return tuple(total)
 

@@ -143,7 +143,7 @@ def _scaled(problem: Objective, amount: Array, *, data: bool = False) -> Array:
     (term,) = problem.terms
     if data and term.unit is not None:
         amount = amount / term.unit.astype(amount.dtype)
-    return term.weighed(amount)
+    return term.times_weight(amount)
 
 
 def _unit_fixed(objective: Objective, cp: CPTensor) -> tuple[Array, list[Array]]:

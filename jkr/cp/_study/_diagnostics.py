@@ -7,12 +7,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._contractions._reconstruct import dense
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._psd import psd_solve
 from jkr._linalg._small import gram
 from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
-from jkr.cp._model._cptensor import CPTensor, checked, dense, phase
+from jkr.cp._model._cptensor import CPTensor, checked, phase
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
 
@@ -64,7 +65,7 @@ def _core_consistency(model: CPTensor, tensor: Tensor) -> Array:
     dtype, wide = like.real.dtype, accumulator(like.dtype)
     weights, *factors = (a.astype(wide) for a in leaves)
     model = CPTensor(weights, tuple(factors))
-    tensor = tensor.astype(wide).filled(lambda: dense(model))
+    tensor = tensor.astype(wide).filled(lambda: dense(*model))
     weights, units = model.normalize()
     size, order = jnp.abs(weights), len(units)
     share = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** (1 / order), 0).astype(wide)
