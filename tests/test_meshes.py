@@ -95,6 +95,7 @@ SHARD_MAP = """
 mesh = jax.make_mesh((4,), ("x",), axis_types=(AxisType.Auto,))
 x = jax.random.normal(jax.random.key(0), (4, 3, 4, 2))
 keys = jax.random.split(jax.random.key(1), 8)
+bases, penalties = [jnp.eye(3), jnp.eye(4)[:, :3]], [jkr.glam.difference_penalty(3)] * 2
 draw = jax.vmap(lambda key: cp.random(key, x.shape[1:], 2))
 one, other = draw(keys[:4]), draw(keys[4:])
 calls = {
@@ -111,6 +112,8 @@ calls = {
     "condition": lambda x, a, b: cp.condition(a),
     "mttkrp": lambda x, a, b: jkr.mttkrp(x, a.factors, 1),
     "loss": lambda x, a, b: cp.loss(a, x),
+    "smooth": lambda x, a, b: jkr.glam.smooth(x[:, :, 0], bases, penalties, jnp.ones(2)),
+    "lstsq of what all share": lambda x, a, b: jkr.khatri_rao_lstsq(bases, x[:, :, :1].reshape(12)),
 }
 for name, f in calls.items():
     batch = jax.vmap(f)

@@ -19,7 +19,7 @@ dependent ones; a pivot no larger than rounding gets a row of zeros in the inver
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._linalg._loops import fori_loop
+from jkr._linalg._loops import alike, fori_loop
 from jkr._linalg._psd import eliminate, implicit_solve
 from jkr._linalg._small import matmul
 
@@ -42,6 +42,7 @@ def definite_solve(G: Array, b: Array) -> tuple[Array, Array]:
     """
     if G.shape[0] == 0:
         return b, jnp.zeros((), bool)
+    G, b = alike(G, b)
     fixed = lax.stop_gradient(G)
     diagonal = jnp.diagonal(fixed).real
     scale = jnp.where(diagonal > 0, lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)

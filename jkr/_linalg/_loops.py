@@ -47,6 +47,18 @@ def cond(which: Any, then: Callable, otherwise: Callable, *operands: Any) -> Any
     return lax.cond(which, _casting(then, axes), _casting(otherwise, axes), *operands)
 
 
+def alike(*trees: Any) -> Any:
+    """The same arrays, each of them varying over all that any of them varies over.
+
+    What solves a linear system is traced with its matrix as it is, and then batched with a matrix
+    that varies as the right-hand side does.
+    """
+    if not _in_shard_map():
+        return trees
+    axes = frozenset().union(*(_varies(jax.typeof(x)) for x in jax.tree.leaves(trees)))
+    return jax.tree.map(partial(_cast, axes=axes), trees)
+
+
 def by_others(f: Callable, *args: Any) -> Any:
     """f(*args), where f has loops that are written elsewhere, and is not differentiated.
 
@@ -57,11 +69,11 @@ def by_others(f: Callable, *args: Any) -> Any:
         return f(*args)
     leaves, tree = jax.tree.flatten(args)
     axes = frozenset().union(*(_varies(jax.typeof(x)) for x in leaves))
-    alike = [
+    invariant = [
         jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type)
         for t in map(jax.typeof, leaves)
     ]
-    traced, shape = jax.make_jaxpr(f, return_shape=True)(*tree.unflatten(alike))
+    traced, shape = jax.make_jaxpr(f, return_shape=True)(*tree.unflatten(invariant))
     return jax.tree.unflatten(jax.tree.structure(shape), _done(traced, axes, leaves))
 
 

@@ -17,7 +17,7 @@ from functools import partial
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._linalg._loops import cond, fori_loop
+from jkr._linalg._loops import alike, cond, fori_loop
 from jkr._linalg._small import gram, matmul
 
 
@@ -45,6 +45,7 @@ def psd_solve(G: Array, b: Array, *, minimum_norm: bool = True) -> Array:
     """
     if G.shape[0] == 0:
         return b
+    G, b = alike(G, b)
     F = inverse_root(lax.stop_gradient(G), minimum_norm=minimum_norm)
     return implicit_solve(G, b, partial(_normal, F))
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr._linalg._dtypes import accumulator
-from jkr._linalg._loops import while_loop
+from jkr._linalg._loops import alike, while_loop
 from jkr._linalg._norms import square_root
 from jkr._linalg._psd import is_singular
 from jkr._linalg._small import gram
@@ -63,6 +63,7 @@ def fit(
     tol: Array,
 ) -> CPResult:
     """The best of several fits, begun side by side."""
+    objective, given, tol = alike(objective, given, tol)
     wide = objective.astype(accumulator(objective.dtype))
     still = lax.stop_gradient(wide)
     scale, *_ = still.scales()
