@@ -10,7 +10,7 @@ from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._model._random import random, uniform
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Start
-from jkr.tensors._tensor import Scale, Tensor
+from jkr.tensors._tensor import GOOD, Scale, Tensor
 
 
 def initial(
@@ -42,7 +42,8 @@ def initial(
     for n in objective.bearers:
         factors[n] = unit_columns(factors[n], cp.factors[n])[1]
     # As large as the data, so that a penalty has something to weigh.
-    size = jnp.where(scale.norm > 0, scale.norm, 1) * scale.unit / rank**0.5
+    known = (scale.status == GOOD) & (scale.norm > 0)
+    size = jnp.where(known, scale.norm * scale.unit, 1) / rank**0.5
     weights = cp.weights if objective.literal else size.astype(objective.dtype) * cp.weights
     return Start(CPTensor(weights, tuple(factors)), scale, drawn=True)
 
