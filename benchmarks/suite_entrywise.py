@@ -38,19 +38,19 @@ def rows(compare, repeats):
             args = factors, x, w
             calls, memory = {}, {}
             for name, f, block in (
-                ("blocks", ours, _elementwise._BLOCK),
+                ("blocks", ours, _elementwise.BLOCK),
                 ("one", ours, x.size),
                 ("autodiff", dense, None),
             ):
                 # Anew each time, since JAX remembers what it traced, with the size of blocks then.
                 jax.clear_caches()
                 gradient = jax.value_and_grad(lambda *args, f=f: f(*args))
-                usual, _elementwise._BLOCK = _elementwise._BLOCK, block or _elementwise._BLOCK
+                usual, _elementwise.BLOCK = _elementwise.BLOCK, block or _elementwise.BLOCK
                 try:
                     calls[name] = compiled(gradient, *args)
                     memory[name] = temporaries(gradient, *args)
                 finally:
-                    _elementwise._BLOCK = usual
+                    _elementwise.BLOCK = usual
             t = race(calls, repeats)
             yield (
                 label(shape, rank),

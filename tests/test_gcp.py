@@ -261,7 +261,7 @@ def test_a_given_start_is_where_it_begins_and_its_zeros_can_move():
 def test_no_array_of_the_tensors_size_is_made(monkeypatch):
     from jkr._contractions import _elementwise
 
-    monkeypatch.setattr(_elementwise, "_BLOCK", 500)
+    monkeypatch.setattr(_elementwise, "BLOCK", 500)
     x = jnp.ones((20, 30, 40))
     model = cp.random(KEY, x.shape, 2)
     solver = cp.GCP(loss=losses.poisson_log)

@@ -75,7 +75,7 @@ def test_the_loss_is_never_negative():
 def test_blocks_of_any_size_give_the_same(block, monkeypatch, rng):
     from jkr._contractions import _elementwise
 
-    monkeypatch.setattr(_elementwise, "_BLOCK", block)
+    monkeypatch.setattr(_elementwise, "BLOCK", block)
     jax.clear_caches()  # programs of other blocks
     model, x = cp.random(KEY, SHAPE, 2), rng.standard_normal(SHAPE)
     w = rng.uniform(size=SHAPE)

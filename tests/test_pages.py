@@ -24,10 +24,42 @@ def python(page):
     return re.findall(r"```python\n(.*?)```", text(page), re.DOTALL)
 
 
+# What the page on extending promises of its classes, beside what it shows.
+OF_EXTENDING = """
+batch = jax.vmap(lambda total: cp.als(x, 2, key=keys[4], constraints={1: ColumnsSumTo(total)}).cp)
+sums = jnp.sum(batch(jnp.array([1.0, 2.0])).factors[1], axis=1)
+assert jnp.allclose(sums, jnp.array([[1.0, 1.0], [2.0, 2.0]]), atol=1e-3)
+assert cp.als(x, 2, key=keys[4], constraints={1: ColumnsSumTo(1.0)}, progress=True).fit > 0.9
+
+assert jnp.allclose(fits, result.fit, atol=1e-3)
+driven = cp.Solver(GradientDescent(), max_iters=5, restarts=2, progress=True)(x, 2, key=keys[5])
+assert driven.iterations == 5
+
+options = {"l2": 0.1, "tol": 0, "max_iters": 300}
+end = cp.als(x, 2, key=keys[5], **options).cp
+by_als, by_descent = (
+    jax.grad(lambda x: fit(x, 2, init=end).cp.weights.sum())(x)
+    for fit in (cp.ALS(**options), cp.Solver(GradientDescent(), **options))
+)
+assert jnp.allclose(by_als, by_descent, atol=1e-3)
+
+assert cp.als(t, 2, key=keys[7], init="svd").fit > 0.9
+assert cp.gcp(t, 2, key=keys[7], restarts=2, max_iters=100).fit > 0.9
+several = jax.vmap(lambda diagonal: fitted(diagonal).fit)(jnp.stack([t.diagonal, 2 * t.diagonal]))
+assert jnp.allclose(several[0], fitted(t.diagonal).fit, atol=1e-3)
+assert several[1] < several[0]
+on_diagonal = (jnp.arange(9),) * 3
+dense = lambda d: cp.als(low_rank.full().at[on_diagonal].add(d), 2, key=keys[7], tol=1e-8)
+of_dense = jax.grad(lambda diagonal: dense(diagonal).cp.weights.sum())(t.diagonal)
+assert jnp.allclose(slope, of_dense, atol=1e-2)
+"""
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if python(p)], ids=lambda page: page.stem)
 def test_the_python_of_a_page_runs_in_order(page, tmp_path):
+    more = [OF_EXTENDING] if page.stem == "extending" else []
     run = subprocess.run(
-        [sys.executable, "-c", "\n".join(python(page))],
+        [sys.executable, "-c", "\n".join([*python(page), *more])],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -62,7 +62,7 @@ def test_the_gradient_of_the_loss_forms_nothing_of_the_size_of_the_tensor_but_it
 def test_the_weighted_loss_keeps_to_its_blocks(monkeypatch):
     from jkr._contractions import _elementwise
 
-    monkeypatch.setattr(_elementwise, "_BLOCK", 400)
+    monkeypatch.setattr(_elementwise, "BLOCK", 400)
     shape = (20, 30, 40)
     model, x = cp.random(KEY, shape, 3), jax.random.normal(KEY, shape)
     f = jax.grad(lambda m: cp.loss(m, x, entry_weights=jnp.ones(shape)))

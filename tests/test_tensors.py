@@ -84,7 +84,7 @@ def test_passes_give_the_normal_equations_of_every_mode(case, dtype, monkeypatch
     [(1, "float64"), (7, "complex128"), (64, "float64"), (1 << 20, "complex128")],
 )
 def test_entries_are_visited_in_blocks_of_any_size(kind, block, dtype, monkeypatch, rng):
-    monkeypatch.setattr(_elementwise, "_BLOCK", block)
+    monkeypatch.setattr(_elementwise, "BLOCK", block)
     tensor, x, w = made(kind, dtype, rng)
     weights, factors = normal(rng, 2, dtype), [normal(rng, (n, 2), dtype) for n in SHAPE]
     columns = [normal(rng, (n, 3), dtype) for n in SHAPE]

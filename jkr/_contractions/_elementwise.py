@@ -1,19 +1,18 @@
-"""One pass over the entries of CP models and of a tensor, in blocks (R5).
+"""One pass over the entries of CP models and of data, in blocks (R5).
 
-Of a function f(M, …, T) → (value, entry), elementwise, two things are asked for: Σ W∘value, and the
-MTTKRPs of the tensor W∘entry with any columns. With f a loss and its derivative that is the loss
-and its gradient (J5); with the second derivative and pairs of columns, what preconditions a Newton
-step (J3ᴴ).
+Of a function f(M, …, T, …) → (value, entry), elementwise, two things are asked for: Σ value, and
+the MTTKRPs of the tensor of entries with any columns. With f a loss and its derivative that is the
+loss and its gradient (J5); with the second derivative and pairs of columns, what preconditions a
+Newton step (J3ᴴ).
 
-T is read as an L×M matrix of two groups of modes, whole rows at a time. A block of a model is
-K_left[rows] diag(λ) K_rightᵀ, one matrix product; f is computed of the block and added up, so that
-no more than a block of a model, or of f, ever exists. A tensor that is sharded is one block, the
-whole: its slices would be gathered.
+The data are read as an L×M matrix of two groups of modes, whole rows at a time. A block of a model
+is K_left[rows] diag(λ) K_rightᵀ, one matrix product; f is computed of the block and added up, so
+that no more than a block of a model, or of f, ever exists. Data that are sharded are one block, the
+whole: their slices would be gathered.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -36,27 +35,25 @@ _SMALLEST = 16  # times smaller a block may be, so that all of them are whole
 
 Factors = Sequence[Array]
 Model = tuple[Array, Factors]  # weights (R,) and factors (I_n, R)
-# Blocks of the models' entries and of the data's to real values, and entries of their dtype.
+# Blocks of the models' entries and of the data's to real values, and to entries.
 Entrywise = Callable[..., tuple[Array, Any]]
 
 
 def entrywise(
     f: Entrywise,
     models: Sequence[Model],
-    x: Array | None,
-    w: Array | None,
+    data: Sequence[Array],
     columns: Factors | None = None,
     *,
     sharded: bool = False,
     precision: Precision = None,
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Σ W∘value, and the MTTKRPs of W∘entry, where (value, entry) = f(M_1, …, T).
+    """Σ value, and the MTTKRPs of the entries, where (value, entry) = f(M_1, …, T_1, …).
 
     Args:
         f: elementwise.
         models: one or more, of one shape, two modes or more.
-        x: T of that shape, or None if f is of models alone.
-        w: W of that shape, or None for ones; what lies under a zero is not read.
+        data: arrays of that shape, or none.
         columns: one matrix (I_n, S) a mode, or None if no MTTKRPs are asked for.
         sharded: whether the entries are spread over devices.
         precision: of the matrix products.
@@ -65,11 +62,12 @@ def entrywise(
         A real scalar, and one array (I_n, S) a mode, or none.
     """
     if sharded:
-        total, D = _summed(f, [dense(*model, precision) for model in models], x, w)
-        return total, () if columns is None else all_modes(D, columns, precision, sharded=True)
+        values, D = f(*(dense(*model, precision) for model in models), *data)
+        none = columns is None
+        return jnp.sum(values), () if none else all_modes(D, columns, precision, sharded=True)
     shape = tuple(a.shape[0] for a in models[0][1])
     p, s = _three_groups(shape)
-    total, outer, inner, right = _blocks(f, models, x, w, columns, shape, p, s, precision)
+    total, outer, inner, right = _blocks(f, models, data, columns, shape, p, s, precision)
     if columns is None:
         return total, ()
     groups = (
@@ -80,23 +78,8 @@ def entrywise(
     return total, tuple(finish(n) for modes, finish in groups for n in modes)
 
 
-def _summed(
-    f: Entrywise, models: Sequence[Array], x: Array | None, w: Array | None
-) -> tuple[Array, Any]:
-    """Σ W∘value and W∘entry of a block."""
-    if x is not None:
-        # No function is defined on NaN: ones stand where nothing is read.
-        models = [*models, x if w is None else jnp.where(w == 0, 1, x)]
-    value, entry = f(*models)
-    if w is None:
-        return jnp.sum(value), entry
-    seen = w != 0
-    total = jnp.sum(w * jnp.where(seen, value, 0))
-    return total, None if entry is None else w.astype(entry.dtype) * jnp.where(seen, entry, 0)
-
-
-def _blocks(f, models, x, w, columns, shape, p, s, precision):
-    """Σ W∘value, and what D = W∘entry gives with the columns, block by block.
+def _blocks(f, models, data, columns, shape, p, s, precision):
+    """Σ value, and what D, the tensor of entries, gives with the columns, block by block.
 
     Modes are in three groups: a block is a range of the outer ones (before p) times all of the
     inner (p to s) and of the right ones (from s). D is contracted with the columns of the right
@@ -104,50 +87,45 @@ def _blocks(f, models, x, w, columns, shape, p, s, precision):
     (outer, S), (inner, S) and (S, right), none of it as large as two groups together.
 
     Where no good size divides the outer range, the last block starts early enough to be whole; its
-    rows that were done already weigh nothing.
+    rows that were done already do not count.
     """
     rows, inside, across = math.prod(shape[:p]), math.prod(shape[p:s]), math.prod(shape[s:])
     size = rows_at_once(rows, inside * across)
     count, rest = -(-rows // size), rows % size
-    x, w = (None if a is None else a.reshape(rows, inside * across) for a in (x, w))
+    data = [a.reshape(rows, inside * across) for a in data]
     k_rights = [_flat(factors[s:], across) for _, factors in models]
     c_right = None if columns is None else _flat(columns[s:], across)
-    everything = (size * inside, across)
 
     def block(carry, turn_and_slices):
         total, inner, right = carry
-        turn, x_block, w_block = turn_and_slices
+        turn, slices = turn_and_slices
         first = jnp.minimum(turn * size, rows - size)
         if rest:
-            cut = partial(lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
-            x_block, w_block = (None if a is None else cut(a) for a in (x, w))
-            fresh = (first + jnp.arange(size) >= turn * size)[:, None]
-            w_block = jnp.where(fresh, 1 if w_block is None else w_block, 0).astype(total.dtype)
-            w_block = jnp.broadcast_to(w_block, (size, inside * across))
-        x_block, w_block = (
-            None if a is None else a.reshape(everything) for a in (x_block, w_block)
-        )
+            slices = [lax.dynamic_slice_in_dim(a, first, size) for a in data]
         blocks = [
             matmul(_rows_of(factors, p, s, first, size) * weights[None, :], k, precision)
             for (weights, factors), k in zip(models, k_rights, strict=True)
         ]
-        added, D = _summed(f, blocks, x_block, w_block)
+        values, D = f(*blocks, *(a.reshape(size * inside, across) for a in slices))
+        if rest:
+            fresh = jnp.repeat(first + jnp.arange(size) >= turn * size, inside)[:, None]
+            values = jnp.where(fresh, values, 0)
+            D = None if D is None else jnp.where(fresh, D, 0)
+        total = total + jnp.sum(values)
         if columns is None:
-            return (total + added, inner, right), None
+            return (total, inner, right), None
         right = right + matmul(_rows_of(columns, p, s, first, size).T, D, precision)
         left = matmul(D, c_right.T, precision).reshape(size, inside, -1)
         if p == s:
-            return (total + added, inner, right), left[:, 0]
+            return (total, inner, right), left[:, 0]
         c_outer = _range_of(columns[:p], first, size)
         inner = inner + jnp.sum(left * c_outer[:, None, :], axis=0)
         c_inner = _range_of(columns[p:s], 0, inside)
-        return (total + added, inner, right), jnp.sum(left * c_inner[None, :, :], axis=1)
+        return (total, inner, right), jnp.sum(left * c_inner[None, :, :], axis=1)
 
     # Blocks that divide the rows are the scan's own slices: its transpose then writes a block of
     # the cotangent at a time, where slices taken inside would each cost an array of T's size.
-    slices = [
-        None if rest or a is None else a.reshape(count, size, inside * across) for a in (x, w)
-    ]
+    slices = [] if rest else [a.reshape(count, size, inside * across) for a in data]
     weights = models[0][0]
     empty = [jnp.zeros((), weights.dtype)] * 2
     if columns is not None:
@@ -155,7 +133,7 @@ def _blocks(f, models, x, w, columns, shape, p, s, precision):
         empty = [jnp.zeros((inside, rank), weights.dtype), jnp.zeros_like(c_right)]
     start = (jnp.zeros((), weights.real.dtype), *empty)
     body = jax.checkpoint(block, prevent_cse=False)
-    (total, inner, right), outer = scan(body, start, (jnp.arange(count), *slices))
+    (total, inner, right), outer = scan(body, start, (jnp.arange(count), slices))
     if columns is None:
         return total, outer, inner, right
     if rest:

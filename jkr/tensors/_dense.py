@@ -141,15 +141,19 @@ class Dense(Tensor):
         precision: Precision = None,
     ) -> tuple[Array, tuple[Array, ...]]:
         """In blocks, or as a whole where the array is sharded."""
-        return _elementwise.entrywise(
-            f,
-            [model],
-            self.array,
-            self.entry_weights,
-            columns,
-            sharded=self.sharded,
-            precision=precision,
-        )
+        x, w = self.array, self.entry_weights
+
+        def weighted(m: Array, t: Array, w: Array) -> tuple[Array, Any]:
+            seen = w != 0
+            # No function is defined on NaN: ones stand where nothing is read.
+            value, entry = f(m, jnp.where(seen, t, 1))
+            if entry is not None:
+                entry = w.astype(entry.dtype) * jnp.where(seen, entry, 0)
+            return w * jnp.where(seen, value, 0), entry
+
+        g, data = (f, [x]) if w is None else (weighted, [x, w])
+        options = {"sharded": self.sharded, "precision": precision}
+        return _elementwise.entrywise(g, [model], data, columns, **options)
 
     def project(self, matrices: Factors) -> Array:
         """T ×ₙ Uₙᴴ, a mode at a time."""

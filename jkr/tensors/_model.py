@@ -80,8 +80,7 @@ class Modelled(Tensor):
         return _elementwise.entrywise(
             f,
             [model, (self.weights, self.factors)],
-            None,
-            None,
+            [],
             columns,
             sharded=self.sharded,
             precision=precision,
