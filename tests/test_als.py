@@ -40,8 +40,19 @@ def test_same_path_as_tensorly_from_the_same_start(data, sweeps):
     assert_allclose(result.fit, tensorly_fit(x, start, sweeps), atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-@pytest.mark.parametrize("shape", [(6, 5), (5, 6, 4), (3, 4, 5, 2), (1, 4, 3)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((6, 5), "float32"),
+        ((6, 5), "complex128"),
+        ((5, 6, 4), "float64"),
+        ((5, 6, 4), "complex64"),
+        ((3, 4, 5, 2), "float32"),
+        ((3, 4, 5, 2), "complex128"),
+        ((1, 4, 3), "float64"),
+    ],
+    ids=str,
+)
 def test_exactly_low_rank_tensors_are_recovered(shape, dtype):
     x = cp.random(jax.random.key(3), shape, 2, dtype=dtype).full()
     result = cp.als(x, 2, key=KEY, tol=1e-9, max_iters=1000)
@@ -52,8 +63,9 @@ def test_exactly_low_rank_tensors_are_recovered(shape, dtype):
     assert result.fit.dtype == x.real.dtype
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
-@pytest.mark.parametrize("rank", [1, 3, 6])
+@pytest.mark.parametrize(
+    ("rank", "dtype"), [(1, "float64"), (3, "complex128"), (6, "float32")], ids=str
+)
 @pytest.mark.parametrize(
     "tensor",
     [np.ones((4, 4, 4)), np.zeros((4, 4, 4)), np.eye(4)[:, :, None] * np.eye(4)[:, None, :]],

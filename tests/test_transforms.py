@@ -61,9 +61,12 @@ def test_every_public_function_has_a_row():
     assert sorted(ROWS) == sorted(public_names())
 
 
-@pytest.mark.parametrize("row", ALL)
-def test_value_and_dtype(row):
-    for dtype in row.dtypes:
+@pytest.mark.parametrize(
+    ("row", "k"), [pytest.param(row, k, id=i) for k, (i, row) in enumerate(CASES.items())]
+)
+def test_value_and_dtype(row, k):
+    # The first dtype, and every other of the rest.
+    for dtype in (row.dtypes[0], *row.dtypes[1 + k % 2 :: 2]):
         args = draw(row, dtype)
         out = row.function(*args)
         if dtype in ("int32", "int64", "int8", "bool"):
