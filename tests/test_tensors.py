@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 import jkr
 from jkr import cp
 from jkr._contractions import _elementwise
-from jkr.tensors import Dense, _dense
+from jkr.tensors import Dense
 from jkr.tensors._as_tensor import as_tensor
 
 KEY = jax.random.key(0)
@@ -49,7 +49,7 @@ def everywhere(f):
 @pytest.mark.parametrize("case", [*KINDS, "weighted, large"])
 def test_passes_give_the_normal_equations_of_every_mode(case, dtype, monkeypatch, rng):
     if "large" in case:  # pairs of columns a few at a time
-        monkeypatch.setattr(_dense, "_BLOCK", 8)
+        monkeypatch.setattr(_elementwise, "BLOCK", 8)
     tensor, x, w = made(case.split(",")[0], dtype, rng)
     factors = [normal(rng, (n, 3), dtype) for n in SHAPE]
 
