@@ -22,6 +22,7 @@ from jax import Array, lax
 from jax.tree_util import Partial
 from jax.typing import DTypeLike
 
+from jkr._contractions import _elementwise
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, unit_columns
 from jkr._linalg._small import by_pairs, framed, gram, product_of_others
@@ -35,8 +36,6 @@ from jkr.tensors._tensor import Scale, Tensor
 
 Factors = tuple[Array, ...]
 Penalty = Callable[[Factors], Array]
-
-_SMALL = 1 << 20  # entries of a tensor whose partial sums may be as large as it is
 
 
 @partial(
@@ -361,9 +360,15 @@ class Objective:
 
 def row_grams(term: Term, model: CPTensor) -> Factors:
     """KᴴHK of every row of every mode, (I, R, R), H = W∘∂²f/∂M² where it is positive (J3ᴴ)."""
-    tensor, entry = term.tensor, partial(_second_derivative, term.function)
-    at_once = math.prod(tensor.shape) <= _SMALL
-    of_pairs = lambda pairs: tensor.entrywise(entry, model, pairs)[1]  # noqa: E731
+    entry = partial(_second_derivative, term.function)
+
+    def of_pairs(pairs: list[Array]) -> Factors:
+        # Together, or what does not depend on the pairs, such as the second derivatives of all
+        # entries, would be moved out of the loop over them.
+        tensor, m, pairs = lax.optimization_barrier((term.tensor, model, pairs))
+        return tensor.entrywise(entry, m, pairs)[1]
+
+    at_once = math.prod(term.tensor.shape) <= _elementwise.BLOCK
     return by_pairs(of_pairs, model.factors, at_once=at_once)
 
 
