@@ -72,6 +72,36 @@ def test_the_weighted_loss_keeps_to_its_blocks(monkeypatch):
     assert max(size_of(e.outvars[0]) for e in computed) < x.size / 4
 
 
+# What moves an array, and computes nothing; and W∘T, which a weighted fit keeps.
+MOVED = {"reshape", "stop_gradient", "optimization_barrier", "jit", "pjit"}
+WEIGHTED = {"eq", "ne", "broadcast_in_dim", "select_n", "mul", "convert_element_type"}
+
+
+@pytest.mark.parametrize(
+    ("fit", "options", "kept"),
+    [
+        (cp.gcp, {"loss": cp.losses.poisson}, MOVED),
+        (cp.gcp, {"loss": cp.losses.huber(1)}, MOVED),
+        (cp.als, {"entry_weights": True}, MOVED | WEIGHTED),
+        (cp.als, {}, MOVED),
+    ],
+    ids=["poisson", "huber", "weighted als", "als"],
+)
+def test_a_whole_fit_and_its_derivative_form_no_dense_model(fit, options, kept, monkeypatch):
+    from jkr._contractions import _elementwise
+
+    monkeypatch.setattr(_elementwise, "BLOCK", 500)
+    shape = (20, 30, 40)
+    model, x = cp.random(KEY, shape, 3), jnp.abs(jax.random.normal(KEY, shape))
+    if options.get("entry_weights"):
+        options = {"entry_weights": x}
+    f = lambda l2: fit(x, 3, init=model, l2=l2, max_iters=3, **options).fit  # noqa: E731
+    for g in (f, jax.grad(f)):
+        eqns = equations(jax.make_jaxpr(g)(0.1).jaxpr)
+        made = {e.primitive.name for e in eqns if any(size_of(v) >= x.size for v in e.outvars)}
+        assert made <= kept
+
+
 def test_a_gram_and_its_derivatives_form_no_product():
     a, b, c = draw((20, 3), (30, 3), (40, 3))
     formed = 20 * 30 * 40
