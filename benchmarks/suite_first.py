@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import reduce
 from math import prod
 
 import jax
@@ -49,9 +50,9 @@ def first_call(caller, problem):
     """Milliseconds of a fit from a random start, nothing compiled before but the tensor."""
     shape, rank = PROBLEMS[problem]
     rng = np.random.default_rng(0)
-    order, factors = len(shape), [rng.standard_normal((dim, rank)) for dim in shape]
-    operands = [p for n, a in enumerate(factors) for p in (a, [n, order])]
-    model, noise = np.einsum(*operands, list(range(order))), rng.standard_normal(shape)
+    model, noise = np.zeros(shape), rng.standard_normal(shape)
+    for _ in range(rank):
+        model += reduce(np.multiply.outer, [rng.standard_normal(dim) for dim in shape])
     x = jnp.asarray(model + 0.1 * noise, jnp.float32)
     key = jax.block_until_ready(jax.random.key(0))
     fit = {"jkr": jkr.cp.als, "simplest": simplest_als}[caller]
@@ -70,6 +71,7 @@ def simplest_als(x, rank, *, key, tol=1e-6, max_iters=500):
 
         def sweep(carry):
             factors, before, _, count = carry
+            a = gram = y = jnp.zeros(())
             for n in range(x.ndim):
                 gram = prod(a.T @ a for m, a in enumerate(factors) if m != n)
                 y = einsum_mttkrp(x, factors, n)

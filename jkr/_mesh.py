@@ -8,7 +8,7 @@ written for automatic ones; `any_mesh` makes it serve arrays on explicit ones.
 from collections.abc import Callable
 from functools import partial, wraps
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 from jax import Array
@@ -63,7 +63,7 @@ def any_mesh(f: Function, *, large: bool = False) -> Function:
 
         return jax.tree.map(settled, out)
 
-    return on_any_mesh
+    return cast(Function, on_any_mesh)
 
 
 def _explicit_mesh(leaves: list) -> Any:
@@ -71,7 +71,8 @@ def _explicit_mesh(leaves: list) -> Any:
     for x in leaves:
         if isinstance(x, Array) and jax.typeof(x).sharding.mesh.explicit_axes:
             # Where it is known, with its devices: a result may be a constant that knows of none.
-            return jax.typeof(x).sharding.mesh if isinstance(x, Tracer) else x.sharding.mesh
+            at: Any = jax.typeof(x).sharding if isinstance(x, Tracer) else x.sharding
+            return at.mesh
     mesh = jax.sharding.get_abstract_mesh()
     return mesh if mesh.explicit_axes else None
 

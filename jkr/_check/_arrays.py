@@ -37,7 +37,7 @@ def concrete(name: str, what: str, arrays: Any) -> None:
         raise ValueError(f"{name}: {what} outside jit, vmap and grad only, got traced arrays")
 
 
-def inexact(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
+def inexact(name: str, x: Any, what: str = "an array of numbers") -> Array:
     """`x` as a floating or complex JAX array: integers become the default float."""
     x = array(name, x, what)
     if x.dtype.itemsize < 2 and jnp.issubdtype(x.dtype, jnp.inexact):

@@ -15,7 +15,7 @@ from jkr._check._matrices import sequence
 from jkr._check._options import sizes
 
 
-def tensor(name: str, x: ArrayLike, *, order: int = 1) -> Array:
+def tensor(name: str, x: Any, *, order: int = 1) -> Array:
     """A tensor of at least that order."""
     t = array(name, x, "a tensor of numbers")
     if t.ndim < order:

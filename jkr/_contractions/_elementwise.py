@@ -94,7 +94,7 @@ def _blocks(f, models, data, columns, shape, p, s, precision):
     count, rest = -(-rows // size), rows % size
     data = [a.reshape(rows, inside * across) for a in data]
     k_rights = [_flat(factors[s:], across) for _, factors in models]
-    c_right = None if columns is None else _flat(columns[s:], across)
+    c_right: Any = None if columns is None else _flat(columns[s:], across)
 
     def block(carry, turn_and_slices):
         total, inner, right = carry
@@ -110,7 +110,7 @@ def _blocks(f, models, data, columns, shape, p, s, precision):
         if rest:
             fresh = jnp.repeat(first + jnp.arange(size) >= turn * size, inside)[:, None]
             values = jnp.where(fresh, values, 0)
-            D = None if D is None else jnp.where(fresh, D, 0)
+            D = D if columns is None else jnp.where(fresh, D, 0)
         total = total + jnp.sum(values)
         if columns is None:
             return (total, inner, right), None

@@ -114,7 +114,7 @@ class Loss:
         return f"<Loss {self.name}>"
 
 
-def squared_distance(model: Array, data: Array) -> Array:
+def squared_distance(model: Array, data: Array | float) -> Array:
     """|M − T|², entry by entry."""
     residual = model - data
     return (residual * residual.conj()).real

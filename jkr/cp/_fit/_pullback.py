@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jkr import _check
@@ -105,7 +106,7 @@ def pullback(
         )
     )
     back, status = _pulled(model, result.objective.on(made), direction)
-    if not isinstance(status, jax.core.Tracer) and int(status) != GOOD:
+    if not isinstance(status, Tracer) and int(status) != GOOD:
         _check.good_data(name, "the data are not those of a fit")
     return back
 

@@ -59,7 +59,7 @@ def fit(
     algorithm: Algorithm,
     objective: Objective,
     given: CPTensor | None,
-    key: Array | None,
+    key: Any,
     tol: Array,
 ) -> CPResult:
     """The best of several fits, begun side by side."""

@@ -244,7 +244,7 @@ class Solver:
         objective = Objective(
             terms=(Term(tensor, loss),),
             constraints=self._constraints(name, tensor, loss, given, l2),
-            l2=l2,
+            l2=jnp.asarray(l2),
             penalty=self.penalty,
             precision=self.precision,
         )

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -279,7 +279,7 @@ class Objective:
         where H, a tensor of nonnegative entries, weighs them (J3ᴴ).
         """
         factors = self.factors(free)
-        total: list[Array | float] = [0.0] * len(free)
+        total: list[Any] = [0.0] * len(free)
         for term in self.terms:
             if term.by_grams:
                 grams = [gram(a, a) for a in factors]

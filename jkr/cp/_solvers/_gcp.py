@@ -160,7 +160,7 @@ class Descent(Algorithm):
 
     def finish(self, objective: Objective, cp: CPTensor) -> CPTensor:
         """The model, with entries at their bound where one Newton step would take them."""
-        constraints = [objective.constraints[n] for n in objective.free]
+        constraints = _parametrised(objective)
         if all(c.kind == "free" for c in constraints):
             return cp
         ones, free = objective.balanced(cp)
@@ -204,15 +204,20 @@ def _scaled_start(objective: Objective, cp: CPTensor) -> CPTensor:
 
 def _parameters(objective: Objective, free: Factors) -> Any:
     """What the optimiser sees of the free factors."""
-    pairs = zip(objective.free, free, strict=True)
-    return tuple(objective.constraints[n].parameters(a) for n, a in pairs)
+    pairs = zip(_parametrised(objective), free, strict=True)
+    return tuple(constraint.parameters(a) for constraint, a in pairs)
 
 
 def _free(objective: Objective, parameters: Any, size: Array) -> Factors:
     """The free factors."""
     parameters = jax.tree.map(lambda p: size * p, parameters)
-    pairs = zip(objective.free, parameters, strict=True)
-    return tuple(objective.constraints[n].factor(p) for n, p in pairs)
+    pairs = zip(_parametrised(objective), parameters, strict=True)
+    return tuple(constraint.factor(p) for constraint, p in pairs)
+
+
+def _parametrised(objective: Objective) -> list[Parametrised]:
+    """The constraints of the free modes."""
+    return [c for c in objective.constraints if isinstance(c, Parametrised)]
 
 
 def _in_units(parameters: Any) -> tuple[Any, Array]:
