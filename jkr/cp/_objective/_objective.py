@@ -112,7 +112,7 @@ class Objective:
 
     @property
     def literal(self) -> bool:
-        """Whether the factors hold all scale, component weights being one: with a penalty."""
+        """Whether the factors hold all scale, component weights being one, as with a penalty."""
         return any(c.kind == "penalty" for c in self.constraints)
 
     @property
