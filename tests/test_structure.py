@@ -91,6 +91,7 @@ def test_a_whole_fit_and_its_derivative_form_no_dense_model(fit, options, kept, 
     from jkr._contractions import _elementwise
 
     monkeypatch.setattr(_elementwise, "BLOCK", 500)
+    jax.clear_caches()  # programs of other blocks
     shape = (20, 30, 40)
     model, x = cp.random(KEY, shape, 3), jnp.abs(jax.random.normal(KEY, shape))
     if options.get("entry_weights"):

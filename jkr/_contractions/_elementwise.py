@@ -63,8 +63,8 @@ def entrywise(
     """
     if sharded:
         values, D = f(*(dense(*model, precision) for model in models), *data)
-        none = columns is None
-        return jnp.sum(values), () if none else all_modes(D, columns, precision, sharded=True)
+        ys = () if columns is None else all_modes(D, columns, precision, sharded=True)
+        return jnp.sum(values), ys
     shape = tuple(a.shape[0] for a in models[0][1])
     p, s = _three_groups(shape)
     total, outer, inner, right = _blocks(f, models, data, columns, shape, p, s, precision)

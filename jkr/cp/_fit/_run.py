@@ -47,7 +47,7 @@ class Plan(NamedTuple):
     max_iters: int = 0
 
 
-def unfinished(state: Any, tol: Array, max_iters: int) -> Array:
+def step_is_due(state: Any, tol: Array, max_iters: int) -> Array:
     """Whether another step is due: all is finite and has not settled."""
     settled = (state.change < tol) | jnp.isnan(state.change)
     return (state.iteration < max_iters) & ~settled
@@ -63,6 +63,7 @@ def fit(
     tol: Array,
 ) -> CPResult:
     """The best of several fits, begun side by side."""
+    # Inside `shard_map` all lanes may share a start or a fixed factor, but not what they fit.
     objective, given, tol = alike(objective, given, tol)
     wide = objective.astype(accumulator(objective.dtype))
     still = lax.stop_gradient(wide)
@@ -135,7 +136,7 @@ def _run(
         return after, steps.at[state.iteration].set(getattr(after, algorithm.watches))
 
     steps = jnp.zeros(max_iters, getattr(state, algorithm.watches).dtype)
-    return while_loop(lambda carry: unfinished(carry[0], tol, max_iters), body, (state, steps))
+    return while_loop(lambda carry: step_is_due(carry[0], tol, max_iters), body, (state, steps))
 
 
 def fit_from_python(
@@ -187,7 +188,7 @@ def _run_from_python(
     steps, interrupted = [], False
     bar = None if title is None else _bar(max_iters, title)
     try:
-        while unfinished(state, tol, max_iters):
+        while step_is_due(state, tol, max_iters):
             state = jax.block_until_ready(step(algorithm, objective, state))
             steps.append(getattr(state, algorithm.watches))
             if bar is not None:
