@@ -334,7 +334,12 @@ def leverage_reference(a, b):
 
 def of_sketch(dims, size, form):
     """A function of (S, arguments), S of a fixed draw, and the same of S as a dense array."""
-    S = sketch.tensor_sketch(jax.random.key(0), dims, size)
+    # By NumPy, because the table is imported by every process that runs tests.
+    rng = np.random.default_rng(0)
+    places = [jnp.asarray(rng.integers(0, size, n), "int32") for n in dims]
+    signs = [jnp.asarray(rng.choice([-1, 1], n), "int8") for n in dims]
+    pairs = zip(places, signs, strict=True)
+    S = sketch.TensorSketch(tuple(sketch.CountSketch(*pair, size) for pair in pairs))
     dense = np.zeros((size, *dims))
     for cell in np.ndindex(*dims):
         parts = list(zip(S.sketches, cell, strict=True))

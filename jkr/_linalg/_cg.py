@@ -1,14 +1,19 @@
-"""Conjugate gradients for a symmetric system that is known by its products only."""
+"""Conjugate gradients for a symmetric system that is known by its products only.
+
+Vectors are flat and real; `as_vector` makes one of several arrays.
+"""
 
 from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.flatten_util import ravel_pytree
 
 from jkr._linalg._loops import while_loop
 
 Linear = Callable[[Array], Array]
+Arrays = tuple[Array, ...]
 
 
 def solve_symmetric(multiply: Linear, precondition: Linear, b: Array, *, steps: int) -> Array:
@@ -63,3 +68,14 @@ def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, st
     x = while_loop(going, step, start)[0]
     x = scale * jnp.where(jnp.isfinite(x), x, 0)
     return jnp.where(finite, x, jnp.nan)
+
+
+def as_vector(arrays: Arrays) -> tuple[Array, Callable[[Array], Arrays]]:
+    """All entries in one real vector, and the way back.
+
+    Real and imaginary parts apart: the Hessian of complex factors is linear over the reals only.
+    """
+    if not jnp.iscomplexobj(arrays[0]):
+        return ravel_pytree(arrays)
+    v, back = ravel_pytree([(a.real, a.imag) for a in arrays])
+    return v, lambda v: tuple(lax.complex(*parts) for parts in back(v))

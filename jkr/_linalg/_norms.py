@@ -29,7 +29,22 @@ def unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:
     return norms.astype(a.dtype), columns
 
 
+def unit_columns_in_range(a: Array, previous: Array) -> tuple[Array, Array]:
+    """As `unit_columns`, for columns whose squares are in range."""
+    norms = jnp.sqrt(jnp.sum((a * a.conj()).real, axis=0))
+    columns = a * (1 / jnp.where(norms == 0, 1, norms))[None, :].astype(a.dtype)
+    columns = jnp.where(norms[None, :] == 0, previous, columns)
+    # Without the barrier every loop that reads the columns would divide anew.
+    return lax.optimization_barrier((norms.astype(a.dtype), columns))
+
+
 def square_root(x: Array) -> Array:
     """√max(x, 0) with derivative 0, not inf, where x ≤ 0 (R6); NaN stays NaN."""
     nothing = x <= 0
     return jnp.where(nothing, 0, jnp.sqrt(jnp.where(nothing, 1, x)))
+
+
+def squared_distance(model: Array, data: Array | float) -> Array:
+    """|M − T|², entry by entry."""
+    residual = model - data
+    return (residual * residual.conj()).real

@@ -14,6 +14,7 @@ with an explicit inverse may leave a factor √cond(G).
 from collections.abc import Callable
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -82,6 +83,18 @@ def inverse_root(G: Array, *, minimum_norm: bool = True) -> Array:
     if not minimum_norm:
         return F
     return cond(null.any(), _project, lambda F, E, null: F, F, E, null)
+
+
+def inverse_roots(G: Array) -> Array:
+    """F with G⁺ = FᴴF, of one matrix (R, R) or of a stack (I, R, R)."""
+    return inverse_root(G) if G.ndim == 2 else jax.vmap(inverse_root)(G)
+
+
+def rows_by_roots(F: Array, v: Array) -> Array:
+    """X (I, R) with X Gᵀ = V, F being of one G, or of one a row."""
+    if F.ndim == 2:
+        return matmul(matmul(v, F.T), F.conj())
+    return jnp.einsum("isr,isq,iq->ir", F.conj(), F, v, precision="highest")
 
 
 def is_singular(G: Array, tolerance: float) -> Array:

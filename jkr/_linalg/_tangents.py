@@ -1,9 +1,11 @@
-"""What a derivative rule asks of its tangents."""
+"""What a derivative rule asks of its tangents; derivatives of elementwise functions."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
 
@@ -26,3 +28,21 @@ def tangent_of(f: Callable, arguments: tuple, tangents: tuple) -> Any:
 
     primals = tuple(leaves[k] for k in moving)
     return jax.jvp(of_moving, primals, tuple(moves[k] for k in moving))[1]
+
+
+def with_derivative(
+    f: Callable[[Array, Array], Array], model: Array, data: Array
+) -> tuple[Array, Array]:
+    """f(M, T) and D = ∂f/∂M, with df = Re conj(dM) D, entry by entry."""
+    values, pull = jax.vjp(lambda m: f(m, data), model)
+    return values, pull(jnp.ones_like(values))[0].conj()
+
+
+def curvature(f: Callable[[Array, Array], Array], model: Array, data: Array) -> Array:
+    """∂²f/∂M², entry by entry; where M is complex the mean over both of its directions."""
+    slope = lambda m: with_derivative(f, m, data)[1]  # noqa: E731
+    ones = jnp.ones_like(model)
+    second = jax.jvp(slope, (model,), (ones,))[1].real
+    if jnp.iscomplexobj(model):
+        second = (second + jax.jvp(slope, (model,), (1j * ones,))[1].imag) / 2
+    return second

@@ -17,36 +17,24 @@
 - `save`, `load`: models in `.npz` files.
 """
 
-from jkr.cp import constraints as constraints
-from jkr.cp import losses as losses
-from jkr.cp._fit._als import ALS as ALS
-from jkr.cp._fit._als import als as als
-from jkr.cp._fit._gcp import GCP as GCP
-from jkr.cp._fit._gcp import gcp as gcp
-from jkr.cp._fit._pullback import Pullback as Pullback
-from jkr.cp._fit._pullback import pullback as pullback
-from jkr.cp._fit._result import CPResult as CPResult
-from jkr.cp._fit._solver import Solver as Solver
-from jkr.cp._model._compare import align as align
-from jkr.cp._model._compare import congruence as congruence
-from jkr.cp._model._compare import factor_match_score as factor_match_score
-from jkr.cp._model._cptensor import CPTensor as CPTensor
-from jkr.cp._model._files import load as load
-from jkr.cp._model._files import save as save
-from jkr.cp._model._random import random as random
-from jkr.cp._objective._loss import loss as loss
-from jkr.cp._objective._objective import Objective as Objective
-from jkr.cp._solvers._algorithm import Algorithm as Algorithm
-from jkr.cp._solvers._algorithm import Start as Start
-from jkr.cp._solvers._als import ALSState as ALSState
-from jkr.cp._solvers._gcp import GCPState as GCPState
-from jkr.cp._study._diagnostics import core_consistency as core_consistency
-from jkr.cp._study._diagnostics import degeneracy as degeneracy
-from jkr.cp._study._rank_scan import RankScan as RankScan
-from jkr.cp._study._rank_scan import rank_scan as rank_scan
-from jkr.cp._study._uncertainty import Condition as Condition
-from jkr.cp._study._uncertainty import condition as condition
-from jkr.cp._study._uncertainty import standard_errors as standard_errors
+from jkr.cp import constraints, losses
+from jkr.cp._fit._als import ALS, als
+from jkr.cp._fit._gcp import GCP, gcp
+from jkr.cp._fit._pullback import Pullback, pullback
+from jkr.cp._fit._result import CPResult
+from jkr.cp._fit._solver import Solver
+from jkr.cp._model._compare import align, congruence, factor_match_score
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._model._files import load, save
+from jkr.cp._model._random import random
+from jkr.cp._objective._loss import loss
+from jkr.cp._objective._objective import Objective
+from jkr.cp._solvers._algorithm import Algorithm, Start
+from jkr.cp._solvers._als import ALSState
+from jkr.cp._solvers._gcp import GCPState
+from jkr.cp._study._diagnostics import core_consistency, degeneracy
+from jkr.cp._study._rank_scan import RankScan, rank_scan
+from jkr.cp._study._uncertainty import Condition, condition, standard_errors
 
 __all__ = [
     "ALS",

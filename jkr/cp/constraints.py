@@ -41,7 +41,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._admm import admm
 from jkr._linalg._hals import hals
-from jkr._linalg._norms import column_norms
+from jkr._linalg._prox import nearest_simplex, shortened, soft_threshold
 from jkr._linalg._psd import psd_solve
 
 __all__ = ["Constraint", "ball", "l1", "nonnegative", "prox", "simplex"]
@@ -233,18 +233,8 @@ class Simplex(Constraint):
     kind: ClassVar[Kind] = "bounded"
 
     def prox(self, y: Array, step: Array) -> Array:
-        """The nearest point of the simplex, column by column or row by row.
-
-        max(Y − θ, 0), where θ is such that the largest k entries, less θ, sum to one.
-        """
-        lines = y if self.axis == 0 else y.T
-        falling = -jnp.sort(-lines, axis=0)
-        counts = jnp.arange(1, lines.shape[0] + 1).astype(y.dtype)[:, None]
-        levels = (jnp.cumsum(falling, axis=0) - 1) / counts
-        kept = jnp.sum(falling > levels, axis=0, keepdims=True)
-        theta = jnp.take_along_axis(levels, jnp.maximum(kept - 1, 0), axis=0)
-        near = jnp.maximum(lines - theta, 0)
-        return near if self.axis == 0 else near.T
+        """The nearest point of the simplex, column by column or row by row."""
+        return nearest_simplex(y, self.axis)
 
     def start(self, a: Array, *, drawn: bool) -> Array:
         """Absolute values of a draw, in proportion; the projection of a given factor."""
@@ -268,11 +258,7 @@ class Ball(Constraint):
 
     def prox(self, y: Array, step: Array) -> Array:
         """Longer columns, shortened."""
-        a = self.cone.prox(y, step)
-        norms = column_norms(a)
-        long = norms > self.radius
-        factor = jnp.where(long, self.radius / jnp.where(long, norms, 1), 1)
-        return a * factor[None, :].astype(a.dtype)
+        return shortened(self.cone.prox(y, step), self.radius)
 
 
 @jax.tree_util.register_dataclass
@@ -285,9 +271,7 @@ class L1(Constraint):
 
     def prox(self, y: Array, step: Array) -> Array:
         """Soft thresholding."""
-        size = jnp.abs(y)
-        kept = jnp.maximum(size - step * self.weight, 0)
-        return y * (kept / jnp.where(size > 0, size, 1)).astype(y.dtype)
+        return soft_threshold(y, step * self.weight)
 
     def value(self, a: Array) -> Array:
         """weight·Σ|A|."""

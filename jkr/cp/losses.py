@@ -36,6 +36,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jkr import _check
+from jkr._linalg._norms import squared_distance
 from jkr._mesh import any_mesh
 
 __all__ = [
@@ -114,30 +115,6 @@ class Loss:
         return f"<Loss {self.name}>"
 
 
-def squared_distance(model: Array, data: Array | float) -> Array:
-    """|M − T|², entry by entry."""
-    residual = model - data
-    return (residual * residual.conj()).real
-
-
-def with_derivative(
-    f: Callable[[Array, Array], Array], model: Array, data: Array
-) -> tuple[Array, Array]:
-    """f(M, T) and D = ∂f/∂M, with df = Re conj(dM) D, entry by entry."""
-    values, pull = jax.vjp(lambda m: f(m, data), model)
-    return values, pull(jnp.ones_like(values))[0].conj()
-
-
-def curvature(f: Callable[[Array, Array], Array], model: Array, data: Array) -> Array:
-    """∂²f/∂M², entry by entry; where M is complex the mean over both of its directions."""
-    slope = lambda m: with_derivative(f, m, data)[1]  # noqa: E731
-    ones = jnp.ones_like(model)
-    second = jax.jvp(slope, (model,), (ones,))[1].real
-    if jnp.iscomplexobj(model):
-        second = (second + jax.jvp(slope, (model,), (1j * ones,))[1].imag) / 2
-    return second
-
-
 def _gaussian(m: Array, x: Array) -> Array:
     return squared_distance(m, x) / 2
 
@@ -146,24 +123,8 @@ def _poisson(m: Array, x: Array) -> Array:
     return m - x * jnp.log(m + _TINY)
 
 
-def _poisson_log(m: Array, x: Array) -> Array:
-    return jnp.exp(m) - x * m
-
-
-def _bernoulli_odds(m: Array, x: Array) -> Array:
-    return jnp.log1p(m) - x * jnp.log(m + _TINY)
-
-
-def _bernoulli_logit(m: Array, x: Array) -> Array:
-    return jax.nn.softplus(m) - x * m
-
-
 def _gamma(m: Array, x: Array) -> Array:
     return x / (m + _TINY) + jnp.log(m + _TINY)
-
-
-def _rayleigh(m: Array, x: Array) -> Array:
-    return 2 * jnp.log(m + _TINY) + pi / 4 * (x / (m + _TINY)) ** 2
 
 
 # What each is, for the documentation: `help` shows the class.
@@ -177,13 +138,13 @@ poisson = Loss(_poisson, nonnegative=True, low=0, name="poisson")
 
 Source: [HKD20]; [CK12].
 """
-poisson_log = Loss(_poisson_log, low=0, expected=jnp.exp, name="poisson_log")
+poisson_log = Loss(lambda m, x: jnp.exp(m) - x * m, low=0, expected=jnp.exp, name="poisson_log")
 """Counts, eᵐ − x m; m is the logarithm of the mean of a Poisson distribution.
 
 Source: [HKD20].
 """
 bernoulli_odds = Loss(
-    _bernoulli_odds,
+    lambda m, x: jnp.log1p(m) - x * jnp.log(m + _TINY),
     nonnegative=True,
     low=0,
     high=1,
@@ -195,7 +156,11 @@ bernoulli_odds = Loss(
 Source: [HKD20].
 """
 bernoulli_logit = Loss(
-    _bernoulli_logit, low=0, high=1, expected=jax.nn.sigmoid, name="bernoulli_logit"
+    lambda m, x: jax.nn.softplus(m) - x * m,
+    low=0,
+    high=1,
+    expected=jax.nn.sigmoid,
+    name="bernoulli_logit",
 )
 """Zeros and ones, log(1 + eᵐ) − x m; m is the logarithm of the odds of a one.
 
@@ -206,7 +171,12 @@ gamma = Loss(_gamma, nonnegative=True, low=0, name="gamma")
 
 Source: [HKD20].
 """
-rayleigh = Loss(_rayleigh, nonnegative=True, low=0, name="rayleigh")
+rayleigh = Loss(
+    lambda m, x: 2 * jnp.log(m + _TINY) + pi / 4 * (x / (m + _TINY)) ** 2,
+    nonnegative=True,
+    low=0,
+    name="rayleigh",
+)
 """Positive data, 2 log m + (π/4)(x/m)²; m ≥ 0 is the mean of a Rayleigh distribution.
 
 Source: [HKD20].

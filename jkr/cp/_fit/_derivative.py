@@ -23,12 +23,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.flatten_util import ravel_pytree
 
 from jkr import _check
-from jkr._linalg._cg import solve_symmetric
-from jkr._linalg._psd import inverse_root
-from jkr._linalg._small import matmul
+from jkr._linalg._cg import Linear, as_vector, solve_symmetric
+from jkr._linalg._psd import inverse_roots, rows_by_roots
+from jkr._linalg._tangent_space import off_gauge
 from jkr._linalg._tangents import is_zero, tangent_of
 from jkr.cp._fit._result import CPResult
 from jkr.cp._model._cptensor import CPTensor
@@ -36,8 +35,6 @@ from jkr.cp._objective._objective import Factors, Objective, squared_error
 from jkr.tensors._tensor import Scale
 
 _STEPS = 500  # of conjugate gradients
-
-Linear = Callable[[Array], Array]
 
 
 def with_derivatives(result: CPResult, objective: Objective, scale: Scale) -> CPResult:
@@ -134,15 +131,18 @@ def linearised(objective: Objective, weights: Array, units: Factors) -> tuple[Sy
     """The system at a stationary point, and the weights that go with its balanced factors."""
     cp = CPTensor(weights, objective.factors(units))
     ones, free = objective.balanced(cp)
-    roots = _inverse_roots(objective, ones, free)
+    roots = tuple(inverse_roots(G) for G in objective.curvature(ones, free))
     masks = objective.moves(free)
-    back = _as_vector(free)[1]
+    back = as_vector(free)[1]
 
     def flat(vs: Factors) -> Array:
-        return _as_vector(vs)[0]
+        return as_vector(vs)[0]
+
+    def held(vs: Factors) -> Factors:
+        return tuple(jnp.where(mask, v, 0) for v, mask in zip(vs, masks, strict=True))
 
     def project(v: Array) -> Array:
-        return flat(_movable(back(v), free, masks))
+        return flat(off_gauge(held(back(v)), held(free)))
 
     def restricted(f: Callable[[Factors], Factors], v: Array) -> Array:
         return project(flat(f(back(project(v)))))
@@ -153,54 +153,10 @@ def linearised(objective: Objective, weights: Array, units: Factors) -> tuple[Sy
         return jax.jvp(partial(objective.gradient, ones), (free,), (vs,))[1]
 
     def by_blocks(vs: Factors) -> Factors:
-        return tuple(_precondition(F, v) for F, v in zip(roots, vs, strict=True))
+        return tuple(rows_by_roots(F, v) for F, v in zip(roots, vs, strict=True))
 
     multiply, precondition = partial(restricted, hessian), partial(restricted, by_blocks)
     return System(free, flat, back, project, multiply, precondition), ones
-
-
-def _inverse_roots(objective: Objective, ones: Array, free: Factors) -> Factors:
-    """F with G⁻¹ = FᴴF of the diagonal blocks G of the Hessian."""
-    blocks = objective.curvature(ones, free)
-    return tuple(inverse_root(G) if G.ndim == 2 else jax.vmap(inverse_root)(G) for G in blocks)
-
-
-def _precondition(F: Array, v: Array) -> Array:
-    """A factor's change times the inverse of its block, (I, R)."""
-    if F.ndim == 2:
-        return matmul(matmul(v, F.T), F.conj())
-    return jnp.einsum("isr,isq,iq->ir", F.conj(), F, v, precision="highest")
-
-
-def _movable(vs: Factors, free: Factors, masks: Factors) -> Factors:
-    """The orthogonal projection of a change on what moves: entries of the masks, off the gauge.
-
-    The gauge is (cₙ aₙ) with Σ cₙ = 0, component by component; orthogonal to it are coefficients
-    aₙᴴvₙ that do not depend on n.
-    """
-    vs = tuple(jnp.where(mask, v, 0) for v, mask in zip(vs, masks, strict=True))
-    free = tuple(jnp.where(mask, a, 0) for a, mask in zip(free, masks, strict=True))
-    squares = jnp.stack([jnp.sum((a * a.conj()).real, axis=0) for a in free])
-    products = jnp.stack([jnp.sum(a.conj() * v, axis=0) for a, v in zip(free, vs, strict=True)])
-    there = squares > 0
-    inverse = jnp.where(there, 1 / jnp.where(there, squares, 1), 0).astype(free[0].dtype)
-    # Where a column is zero, any change of the others' scales is of the gauge.
-    sums = jnp.sum(inverse, axis=0)
-    common = jnp.sum(products * inverse, axis=0) / jnp.where(sums == 0, 1, sums)
-    common = jnp.where(there.all(axis=0), common, 0)
-    along = (products - common[None, :]) * inverse
-    return tuple(v - a * c[None, :] for a, v, c in zip(free, vs, along, strict=True))
-
-
-def _as_vector(vs: Factors) -> tuple[Array, Callable[[Array], Factors]]:
-    """All entries in one real vector, and the way back.
-
-    Real and imaginary parts apart: for complex factors H is linear over the reals only.
-    """
-    if not jnp.iscomplexobj(vs[0]):
-        return ravel_pytree(vs)
-    v, back = ravel_pytree([(a.real, a.imag) for a in vs])
-    return v, lambda v: tuple(lax.complex(*parts) for parts in back(v))
 
 
 @jax.custom_jvp

@@ -16,11 +16,10 @@ from jax import Array, lax
 
 from jkr._linalg._dtypes import accumulator
 from jkr._linalg._loops import alike, while_loop
-from jkr._linalg._norms import square_root
+from jkr._linalg._norms import square_root, squared_distance
 from jkr._linalg._psd import is_singular
 from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
-from jkr.cp import losses
 from jkr.cp._fit import _result
 from jkr.cp._fit._derivative import with_derivatives
 from jkr.cp._fit._result import CPResult
@@ -276,7 +275,7 @@ def _relative_error(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
 
     def distance(m: Array, t: Array) -> tuple[Array, None]:
         expected = term.loss.expected(m) / unit.astype(m.dtype)
-        return losses.squared_distance(expected, t / unit.astype(t.dtype)), None
+        return squared_distance(expected, t / unit.astype(t.dtype)), None
 
     squared = term.tensor.entrywise(distance, cp, precision="highest")[0] / scale.weight
     return square_root(squared) / jnp.where(scale.norm > 0, scale.norm, 1)

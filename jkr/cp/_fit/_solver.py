@@ -119,7 +119,7 @@ class Solver:
 
     def __init_subclass__(cls) -> None:
         """Every solver is a pytree."""
-        jax.tree_util.register_pytree_node(cls, _flatten, lambda *parts: _unflatten(cls, *parts))
+        _register(cls)
 
     @any_mesh
     def __call__(
@@ -280,20 +280,20 @@ class Solver:
         return tuple(found)
 
 
-def _flatten(solver: Solver) -> tuple[tuple, tuple]:
-    leaves = tuple(getattr(solver, name) for name in _LEAVES)
-    return leaves, tuple(getattr(solver, name) for name in _STATIC)
+def _register(kind: type[Solver]) -> None:
+    def flatten(solver: Solver) -> tuple[tuple, tuple]:
+        leaves = tuple(getattr(solver, name) for name in _LEAVES)
+        return leaves, tuple(getattr(solver, name) for name in _STATIC)
+
+    def unflatten(static: tuple, leaves: tuple) -> Solver:
+        solver = object.__new__(kind)
+        solver.__dict__.update(zip((*_LEAVES, *_STATIC), (*leaves, *static), strict=True))
+        return solver
+
+    jax.tree_util.register_pytree_node(kind, flatten, unflatten)
 
 
-def _unflatten(kind: type, static: tuple, leaves: tuple) -> Solver:
-    solver = object.__new__(kind)
-    solver.__dict__.update(zip((*_LEAVES, *_STATIC), (*leaves, *static), strict=True))
-    return solver
-
-
-jax.tree_util.register_pytree_node(
-    Solver, _flatten, lambda static, leaves: _unflatten(Solver, static, leaves)
-)
+_register(Solver)
 
 
 def _hashable(modes: Any) -> Any:

@@ -18,12 +18,11 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._dtypes import Precision, accumulator, promoted
 from jkr._linalg._small import gram, matmul, product_of_others
-from jkr._linalg._tangents import is_zero, tangent_of
+from jkr._linalg._tangents import is_zero, tangent_of, with_derivative
 from jkr._mesh import any_mesh, is_sharded
 from jkr._products._hadamard import hadamard
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor, checked, wide_inner
-from jkr.cp.losses import with_derivative
 from jkr.tensors._as_tensor import as_tensor, is_tensor
 from jkr.tensors._dense import Dense
 from jkr.tensors._mttkrp import tensor_mttkrps

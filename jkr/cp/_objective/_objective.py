@@ -24,13 +24,14 @@ from jax.typing import DTypeLike
 
 from jkr._contractions import _elementwise
 from jkr._linalg._dtypes import Precision
-from jkr._linalg._norms import column_norms, unit_columns
+from jkr._linalg._norms import column_norms, squared_distance, unit_columns
 from jkr._linalg._small import by_pairs, framed, gram, product_of_others
+from jkr._linalg._tangents import curvature, with_derivative
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._loss import entry_loss, of_scaled, residual_mttkrps
 from jkr.cp.constraints import Constraint, Fixed
-from jkr.cp.losses import Loss, curvature, squared_distance, with_derivative
+from jkr.cp.losses import Loss
 from jkr.tensors._mttkrp import tensor_mttkrps
 from jkr.tensors._tensor import Scale, Tensor
 

@@ -19,11 +19,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jkr import _check
 from jkr._linalg._hals import hals
-from jkr._linalg._norms import square_root, unit_columns
+from jkr._linalg._norms import square_root, unit_columns, unit_columns_in_range
 from jkr._linalg._small import framed, gram, row_products
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
@@ -186,22 +186,13 @@ def _placed(
 ) -> tuple[Array, Array]:
     """Weights and factor after a solve, by the kind of the constraint."""
     if n in problem.bearers:
-        return _unit_columns(A * D[None, :], previous)
+        return unit_columns_in_range(A * D[None, :], previous)
     if problem.literal:
         return weights, A
     # The factor stays as constrained, and λ ≥ 0 is a least-squares problem of its own.
     H = gram(A, A) * G if G.ndim == 2 else jnp.einsum("ir,irs,is->rs", A.conj(), G, A)
     y = jnp.sum(A.conj() * Y, axis=0).real
     return hals(H.real, y[None, :], weights.real[None, :])[0].astype(weights.dtype), A
-
-
-def _unit_columns(a: Array, previous: Array) -> tuple[Array, Array]:
-    """As `unit_columns`, for columns whose squares are in range."""
-    norms = jnp.sqrt(jnp.sum((a * a.conj()).real, axis=0))
-    columns = a * (1 / jnp.where(norms == 0, 1, norms))[None, :].astype(a.dtype)
-    columns = jnp.where(norms[None, :] == 0, previous, columns)
-    # Without the barrier every loop that reads the columns would divide anew.
-    return lax.optimization_barrier((norms.astype(a.dtype), columns))
 
 
 def _fit_of_last(B: Array, G: Array, Y: Array, objective: Objective, scale: Scale) -> Array:

@@ -1,16 +1,5 @@
-"""How well a CP model is determined: condition, and standard errors of its parts.
+"""How well a CP model is determined: condition, and standard errors of its parts."""
 
-A small change of the model is T = Σᵣ Σₙ (component r with Dₙ[:, r] in place of its unit column
-uₙ), D being λ times the change of a column, or any share of the change of the weight along uₙ. The
-Gram matrix S of these tangent vectors, the Gauss–Newton matrix of unit columns, is known from the
-Grams of the factors. The N ways to say the change of one weight are the gauge: of them the even
-one is kept, scaled to a unit tangent vector, and the others are put out of the way.
-
-Along directions orthogonal to all columns of a factor S is block diagonal, so that only the part
-within their span, of R rows a mode at most, is written out; with entry weights, all of it.
-"""
-
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,17 +10,21 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import accumulator, promoted
-from jkr._linalg._small import gram, matmul, product_of_others
+from jkr._linalg._norms import squared_distance
+from jkr._linalg._small import gram, product_of_others
+from jkr._linalg._tangent_space import (
+    compressed,
+    cross_gram,
+    inverse_diagonal,
+    tangent_gram,
+    variances,
+)
 from jkr._mesh import any_mesh
 from jkr.cp._fit._result import CPResult
 from jkr.cp._model._cptensor import CPTensor, checked
-from jkr.cp.losses import squared_distance
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._dense import Dense
 from jkr.tensors._tensor import Tensor
-
-Factors = Sequence[Array]
-CrossGram = Callable[[int, int], Array]
 
 
 class Condition(NamedTuple):
@@ -91,8 +84,8 @@ def condition(cp: CPTensor | CPResult) -> Condition:
 def _condition(model: CPTensor) -> Condition:
     units = _unit_model(model).factors
     order, rank = len(units), units[0].shape[1]
-    small, _ = _compressed(units)
-    S = _tangent_gram(small, partial(_cross_gram, small))
+    small, _ = compressed(units)
+    S = tangent_gram(small, partial(cross_gram, small))
     inside = jnp.linalg.eigvalsh(S)[: -(order - 1) * rank]
     grams = [gram(a, a) for a in units]
     outside = [
@@ -179,12 +172,12 @@ def _standard_errors(model: CPTensor, tensor: Tensor) -> CPTensor:
     if not tensor.uniform:
         bases = [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
         cross = lambda n, m: tensor.cross_gram(units, n, m) / scale.weight.astype(like.dtype)  # noqa: E731
-        of_weights, of_columns = _variances(units, bases, cross)
+        of_weights, of_columns = variances(units, bases, cross)
     else:  # block diagonal outside the span of the columns
-        small, bases = _compressed(units)
-        of_weights, of_columns = _variances(small, bases, partial(_cross_gram, small))
+        small, bases = compressed(units)
+        of_weights, of_columns = variances(small, bases, partial(cross_gram, small))
         grams = [gram(a, a) for a in units]
-        outside = [_inverse_diagonal(product_of_others(grams, n)) for n in range(tensor.ndim)]
+        outside = [inverse_diagonal(product_of_others(grams, n)) for n in range(tensor.ndim)]
         of_columns = [
             c + d[None, :] * jnp.maximum(1 - jnp.sum(jnp.abs(q) ** 2, axis=1), 0)[:, None]
             for c, d, q in zip(of_columns, outside, bases, strict=True)
@@ -215,82 +208,3 @@ def _unit_model(model: CPTensor) -> CPTensor:
     """Unit columns and their weights, in the accumulator's dtype."""
     wide = accumulator(model.weights.dtype)
     return jax.tree.map(lambda a: a.astype(wide), model).normalize()
-
-
-def _compressed(units: Factors) -> tuple[Factors, Factors]:
-    """Coordinates of the columns in an orthonormal basis of their span, and that basis."""
-    small, bases = [], []
-    for a in units:
-        rows, rank = a.shape
-        basis, inside = jnp.linalg.qr(a) if rows > rank else (jnp.eye(rows, dtype=a.dtype), a)
-        small.append(inside)
-        bases.append(basis)
-    return small, bases
-
-
-def _cross_gram(units: Factors, n: int, m: int) -> Array:
-    """As `Tensor.cross_gram`, where all entries weigh the same."""
-    G = product_of_others([gram(a, a) for a in units], n, m)
-    return G.reshape((1,) * (1 if n == m else 2) + G.shape)
-
-
-def _tangent_gram(units: Factors, cross: CrossGram) -> Array:
-    """S, with one of the gauge's N directions a component in it, and the rest at eigenvalue 2R.
-
-    The squares of R orthonormal bases side by side have no eigenvalue above R.
-    """
-    order, rank = len(units), units[0].shape[1]
-    S = jnp.block([[_block(units, cross(n, m), n, m) for m in range(order)] for n in range(order)])
-    Z = _along_columns(units)
-    apart = jnp.eye(order) - 1 / order
-    keep = jnp.eye(S.shape[0], dtype=S.dtype) - (1 - order**-0.5) * matmul(Z, Z.conj().T)
-    gauge = jnp.kron(apart, jnp.eye(rank)).astype(S.dtype)
-    return matmul(keep, matmul(S, keep)) + 2 * rank * matmul(Z, matmul(gauge, Z.conj().T))
-
-
-def _block(units: Factors, G: Array, n: int, m: int) -> Array:
-    """⟨∂T/∂Dₙ[i, r], ∂T/∂Dₘ[j, s]⟩, (I_n R, I_m R), from the cross Gram of the two modes."""
-    a, b = units[n], units[m]
-    if n == m:
-        matrix = jnp.eye(a.shape[0], dtype=a.dtype)[:, None, :, None] * G[:, :, None, :]
-    else:
-        matrix = G.transpose(0, 2, 1, 3) * a[:, None, None, :] * b.conj().T[None, :, :, None]
-    return matrix.reshape(a.size, b.size)
-
-
-def _along_columns(units: Factors) -> Array:
-    """Unit columns as changes of themselves, (Σ I_n R, N R)."""
-    rank = units[0].shape[1]
-    each = [a[:, :, None] * jnp.eye(rank, dtype=a.dtype)[None, :, :] for a in units]
-    return jax.scipy.linalg.block_diag(*(e.reshape(-1, rank) for e in each))
-
-
-def _inverse_diagonal(G: Array) -> Array:
-    """Diagonal of G⁻¹."""
-    root = _clipped_root(G)
-    return jnp.sum(jnp.abs(root) ** 2, axis=1)
-
-
-def _clipped_root(G: Array) -> Array:
-    """C with G⁻¹ = C Cᴴ; eigenvalues below rounding are raised to it."""
-    values, vectors = jnp.linalg.eigh(G)
-    least = float(jnp.finfo(G.dtype).eps) * G.shape[0] * values[-1]
-    return vectors / jnp.sqrt(jnp.maximum(values, least))[None, :].astype(G.dtype)
-
-
-def _variances(units: Factors, bases: Factors, cross: CrossGram) -> tuple[Array, Factors]:
-    """Diagonal of S⁻¹ for the weights, and for the columns, in units of σ²; λ = 1."""
-    order, rank = len(units), units[0].shape[1]
-    Z, root = _along_columns(units), _clipped_root(_tangent_gram(units, cross))
-    along = gram(Z, root)  # (N R, p)
-    sums = jnp.sum(along.reshape(order, rank, -1), axis=0)
-    of_weights = jnp.sum(jnp.abs(sums) ** 2, axis=1) / order
-    if jnp.iscomplexobj(Z):
-        of_weights = of_weights / 2  # the real part of the change; the rest turns the phase
-    across, columns, row = root - matmul(Z, along), [], 0
-    for a, q in zip(units, bases, strict=True):
-        mine = across[row : row + a.size].reshape(*a.shape, -1)
-        covariance = jnp.einsum("irk,jrk->rij", mine, mine.conj(), precision="highest")
-        row += a.size
-        columns.append(jnp.einsum("xi,rij,xj->xr", q, covariance, q.conj()).real)
-    return of_weights, columns
