@@ -655,6 +655,25 @@ ROWS: dict[str, list[Row]] = {
             MODEL,
         )
     ],
+    "cp.CPTensor.mode_dot": [
+        Row(
+            lambda m, w, *factors: cp.CPTensor(w, factors).mode_dot(m, 1).full(),
+            lambda m, *model: jnp.einsum("ijk,lj->ilk", model_reference(*model), m),
+            ((3, 2), *MODEL),
+        ),
+        Row(
+            lambda v, w, *factors: cp.CPTensor(w, factors).mode_dot(v, 2).full(),
+            lambda v, *model: jnp.einsum("ijk,k->ij", model_reference(*model), v),
+            ((4,), *MODEL),
+        ),
+    ],
+    "cp.CPTensor.take": [
+        Row(
+            lambda w, *factors: cp.CPTensor(w, factors).take([2, 0], 0).take(-1, 2).full(),
+            lambda *model: model_reference(*model)[::-2, :, -1],
+            MODEL,
+        )
+    ],
     "cp.congruence": [
         Row(
             lambda *m: cp.congruence(*two_models(*m)),
@@ -667,6 +686,19 @@ ROWS: dict[str, list[Row]] = {
             lambda *m: cp.factor_match_score(*two_models(*m)),
             lambda *m: match_reference(*two_models(*m)),
             TWO_MODELS,
+        )
+    ],
+    "cp.project": [
+        Row(
+            lambda x, w, b, c: cp.project(cp.CPTensor(w, (jnp.zeros_like(b), b, c)), x, 0),
+            lambda x, w, b, c: (
+                jnp.linalg.solve(
+                    dense_khatri_rao(b, c).conj().T @ dense_khatri_rao(b, c),
+                    dense_khatri_rao(b, c).conj().T @ x.reshape(3, -1).T,
+                ).T
+                / w[None, :]
+            ),
+            ((3, 2, 4), (2,), (2, 2), (4, 2)),
         )
     ],
     "cp.core_consistency": [

@@ -25,6 +25,10 @@ def fitted(*shape):
     return cp.als(np.ones(shape), 2, key=KEY, max_iters=2)
 
 
+def fails(*arrays):
+    raise RuntimeError("no such thing")
+
+
 def in_32_bits(call):
     with jax.enable_x64(False):
         return call()
@@ -36,6 +40,7 @@ BASES = [z(5, 3), z(4, 2)]
 SQUARES = [z(3, 3), z(2, 2)]
 ONE = ((2,), (3,))
 
+WEIGHTS = "entry_weights need the shape of the tensor, or one that broadcasts to it,"
 BAD = (
     "the tensor holds NaN or inf, or entries that the loss is not for; where they are missing, "
     "pass entry_weights=jnp.isfinite(tensor)"
@@ -132,6 +137,20 @@ ERRORS = [
     (lambda: jkr.unfold(z(2, 2), 2), "unfold: mode 2 is out of range for a tensor of order 2"),
     (lambda: jkr.unfold(z(2, 2), -3), "unfold: mode -3 is out of range for a tensor of order 2"),
     (lambda: jkr.unfold(z(2, 2), 0.5), "unfold: mode needs to be an int, got 0.5"),
+    (lambda: jkr.unfold(z(2, 2), True), "unfold: mode needs to be an int, got True"),
+    (
+        lambda: jkr.unfold(np.ma.masked_array(z(2, 2), z(2, 2) == 0), 0),
+        "unfold: a masked array goes where a tensor with missing entries may; here pass "
+        "x.filled(value)",
+    ),
+    (
+        lambda: jkr.unfold(z(2, 2).astype(np.longdouble), 0),
+        f"unfold: JAX has no {np.dtype(np.longdouble)}; pass x.astype('float64')",
+    ),
+    (
+        lambda: jkr.unfold(z(2, 2).astype(np.clongdouble), 0),
+        f"unfold: JAX has no {np.dtype(np.clongdouble)}; pass x.astype('complex128')",
+    ),
     (
         lambda: jkr.fold(z(2, 5), 0, (2, 2, 3)),
         "fold: the mode-0 unfolding of a tensor of shape (2, 2, 3) is (2, 6), got (2, 5)",
@@ -245,8 +264,8 @@ ERRORS = [
         "cp.loss: both tensors need the same shape, got (2, 3) and (2, 4)",
     ),
     (
-        lambda: cp.loss(model(2, 3), z(2, 3), entry_weights=z(3)),
-        "cp.loss: entry_weights need the shape of the tensor, got (3,) for (2, 3)",
+        lambda: cp.loss(model(2, 3), z(2, 3), entry_weights=z(2)),
+        f"cp.loss: {WEIGHTS} got (2,) for (2, 3)",
     ),
     (
         lambda: cp.loss(model(2, 3), z(2, 3), entry_weights=z(2, 3) + 1j),
@@ -306,6 +325,10 @@ ERRORS = [
         lambda: cp.als(z(2, 3), 1, key=KEY, tol=z(2)),
         "cp.als: tol needs to be a scalar, got shape (2,)",
     ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, tol=-1e-3),
+        "cp.als: tol needs to be finite and nonnegative, got -0.001",
+    ),
     (lambda: cp.als(z(2, 3), 1, key=0), "cp.als: key needs to be one jax.random.key, got int"),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, restarts=0),
@@ -322,7 +345,7 @@ ERRORS = [
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(3, 2)),
-        "cp.als: entry_weights need the shape of the tensor, got (3, 2) for (2, 3)",
+        f"cp.als: {WEIGHTS} got (3, 2) for (2, 3)",
     ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, entry_weights=z(2, 3) + 1j),
@@ -439,15 +462,15 @@ ERRORS = [
     ),
     (
         lambda: cp.standard_errors(model(2, 3), z(2, 3), entry_weights=z(2, 4)),
-        "cp.standard_errors: entry_weights need the shape of the tensor, got (2, 4) for (2, 3)",
+        f"cp.standard_errors: {WEIGHTS} got (2, 4) for (2, 3)",
     ),
     (
         lambda: cp.core_consistency(model(2, 3), z(2, 4)),
         "cp.core_consistency: both tensors need the same shape, got (2, 3) and (2, 4)",
     ),
     (
-        lambda: cp.core_consistency(model(2, 3), z(2, 3), entry_weights=z(3)),
-        "cp.core_consistency: entry_weights need the shape of the tensor, got (3,) for (2, 3)",
+        lambda: cp.core_consistency(model(2, 3), z(2, 3), entry_weights=z(2)),
+        f"cp.core_consistency: {WEIGHTS} got (2,) for (2, 3)",
     ),
     (lambda: cp.degeneracy(3), "cp.degeneracy: needs a CPTensor, got int"),
     (
@@ -479,7 +502,7 @@ ERRORS = [
     ),
     (
         lambda: cp.ALS()(Dense(z(2, 3), z(3, 2)), 1, key=KEY),
-        "cp.ALS: entry_weights need the shape of the tensor, got (3, 2) for (2, 3)",
+        f"cp.ALS: {WEIGHTS} got (3, 2) for (2, 3)",
     ),
     (
         lambda: jkr.mttkrp(model(2, 3), [z(2, 2)], 0),
@@ -617,7 +640,8 @@ ERRORS = [
     ),
     (
         lambda: cp.gcp(z(2, 3), 1, key=KEY, loss="poisson"),
-        "cp.gcp: loss needs to be a function, got 'poisson'",
+        "cp.gcp: loss needs to be one of jkr.cp.losses, or a function of (model, data), "
+        "got 'poisson'; pass jkr.cp.losses.poisson, if that is one",
     ),
     (
         lambda: cp.gcp(z(2, 3), 1, key=KEY, loss=lambda m, x: jnp.sum(m - x)),
@@ -648,6 +672,57 @@ ERRORS = [
     (
         lambda: cp.gcp(z(2, 3), 1, key=KEY, penalty=lambda factors: factors[0]),
         "cp.gcp: penalty needs to give one real number, got shape (2, 1), float64",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, penalty=fails),
+        f"cp.gcp: penalty needs to be a function of the tuple of factors, got Partial({fails}), "
+        "which fails with: no such thing",
+    ),
+    (
+        lambda: cp.loss(model(2, 3), z(2, 3), loss=fails),
+        f"cp.loss: loss needs to be a function of (model, data), got {fails}, which fails with: "
+        "no such thing",
+    ),
+    # what is done to models
+    (
+        lambda: model(2, 3) + model(2, 4),
+        "cp.CPTensor.+: both tensors need the same shape, got (2, 3) and (2, 4)",
+    ),
+    (lambda: model(2, 3) + 1, "cp.CPTensor.+: needs a CPTensor, got int"),
+    (lambda: 1 + model(2, 3), "cp.CPTensor.+: needs a CPTensor, got int"),
+    (lambda: model(2, 3) * z(2), "cp.CPTensor.*: needs a scalar, got shape (2,)"),
+    (
+        lambda: model(2, 3).take(3, 1),
+        "cp.CPTensor.take: index 3 is out of range for size 3",
+    ),
+    (
+        lambda: model(2, 3).take([0.5], 1),
+        "cp.CPTensor.take: index needs to be an int, a sequence of ints, a slice, or a mask of "
+        "3 booleans, got [0.5]",
+    ),
+    (
+        lambda: model(2).take(0, 0),
+        "cp.CPTensor.take: needs a model of two modes or more, got shape (2,)",
+    ),
+    (
+        lambda: model(2, 3).mode_dot(z(4, 2), 1),
+        "cp.CPTensor.mode_dot: needs a vector of 3 entries or a matrix of 3 columns, got (4, 2)",
+    ),
+    (
+        lambda: cp.align(model(2, 3), model(2, 3, 4), modes=0),
+        "cp.align: both models need as many modes, got (2, 3) and (2, 3, 4)",
+    ),
+    (
+        lambda: cp.congruence(model(2, 3), model(4, 3), modes=(0, 1)),
+        "cp.congruence: modes 0 and 1 need the same size in both models, got (2, 3) and (4, 3)",
+    ),
+    (
+        lambda: cp.factor_match_score(model(2, 3), model(4, 3), modes=()),
+        "cp.factor_match_score: needs a mode to compare, got modes=()",
+    ),
+    (
+        lambda: cp.project(model(2, 3), z(4, 2), 0),
+        "cp.project: model and tensor need the same shape but for mode 0, got (2, 3) and (4, 2)",
     ),
     (
         lambda: cp.gcp(
@@ -888,7 +963,7 @@ ERRORS = [
     ),
     (
         lambda: glam.cross_product(BASES, z(5, 4), entry_weights=z(5)),
-        "glam.cross_product: entry_weights need the shape of the tensor, got (5,) for (5, 4)",
+        f"glam.cross_product: {WEIGHTS} got (5,) for (5, 4)",
     ),
     (
         lambda: glam.weighted_gram(BASES, z(5, 4) * 1j),
@@ -949,7 +1024,7 @@ ERRORS = [
     ),
     (
         lambda: jkr.plot.missing(z(2, 3), entry_weights=z(3, 2)),
-        "plot.missing: entry_weights need the shape of the tensor, got (3, 2) for (2, 3)",
+        f"plot.missing: {WEIGHTS} got (3, 2) for (2, 3)",
     ),
     (
         lambda: jkr.plot.missing(z(2, 3), modes=["a"]),

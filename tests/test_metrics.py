@@ -74,3 +74,23 @@ def test_congruence_against_tensorly():
     assert ours.shape == (3, 3)
     assert_allclose(np.abs(ours)[np.arange(3), order].mean(), score)
     assert_allclose(cp.factor_match_score(A, B), score)
+
+
+def test_models_of_halves_are_compared_in_the_modes_that_they_share():
+    half = cp.CPTensor(A.weights, (A.factors[0][:2], *A.factors[1:]))
+    moved = shuffled(half, [1, 2, 0], [[1.0, 2.0, -3.0], [4.0, -5.0, 6.0], [0.1, 0.2, 0.3]])
+    assert_allclose(cp.factor_match_score(A, moved, modes=(1, 2)), 1)
+    assert_allclose(
+        np.abs(cp.congruence(A, moved, modes=(1, -1))),
+        np.abs(cp.congruence(A, A, modes=(1, 2)))[:, [1, 2, 0]],
+    )
+    aligned = cp.align(moved, A, modes=(1, 2))
+    assert_allclose(aligned.full(), moved.full(), atol=1e-12)
+    for ours, theirs in zip(aligned.factors[1:], A.factors[1:], strict=True):
+        assert_allclose(
+            jnp.sum(ours * theirs, 0) / jnp.linalg.norm(ours, axis=0),
+            jnp.linalg.norm(theirs, axis=0),
+        )
+    # The first mode bears what cannot be turned in pairs.
+    turned = half._replace(factors=(half.factors[0], -half.factors[1], half.factors[2]))
+    assert_allclose(cp.align(turned, A, modes=(1, 2)).factors[0], -half.factors[0])

@@ -109,3 +109,36 @@ def test_half_precision_norms_do_not_overflow_on_the_way():
     )
     assert_allclose(model.norm().astype("float32"), np.sqrt(300) * 40, rtol=2e-3)
     assert cp.loss(model, model.full()) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_algebra_is_that_of_tensors(dtype):
+    a, b = draw((2, 3, 4), 2, dtype), draw((2, 3, 4), 3, dtype, seed=1)
+    x, y = np.asarray(a.full()), np.asarray(b.full())
+    for ours, theirs in [
+        (a + b, x + y),
+        (a - b, x - y),
+        (-a, -x),
+        (3 * a, 3 * x),
+        (np.float64(3) * a, 3 * x),
+        (a * jnp.asarray(3.0), 3 * x),
+        (a / 4, x / 4),
+        (sum([a, b, a]), 2 * x + y),
+        (a.take([0]) + a.take(1), x),
+        (b.take(np.array([True, False, True])) + b.take(slice(1, 2)), y),
+        (a.take([True, False, True], 1), x[:, ::2]),
+        (jax.jit(lambda m, i: m.take(i, 1))(a, 2), x[:, 2]),
+    ]:
+        assert isinstance(ours, cp.CPTensor)
+        assert ours.weights.dtype == dtype
+        assert_allclose(ours.full(), theirs, atol=1e-12)
+    assert a[0] is a.weights
+    assert a.take(1).rank == 1
+
+
+def test_weights_that_are_not_given_are_ones():
+    model = cp.CPTensor(None, draw((2, 3), 2, "float32").factors)
+    assert model.rank == 2
+    assert model.full().dtype == "float32"
+    assert_allclose(model.full(), model.factors[0] @ model.factors[1].T, rtol=1e-6)
+    assert_allclose(cp.loss(model, model.full()), 0, atol=1e-10)

@@ -196,3 +196,22 @@ def test_inputs_are_not_changed(rng):
     jkr.khatri_rao(a, b)
     assert_array_equal(a, copies[0])
     assert_array_equal(b, copies[1])
+
+
+class OnlyDLPack:
+    """An array that says nothing of itself but by DLPack."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_arrays_of_other_kinds_are_taken():
+    a = np.arange(6.0).reshape(2, 3)
+    for other in (a.astype(">f8"), OnlyDLPack(a), np.ma.masked_array(a).data):
+        np.testing.assert_array_equal(jkr.khatri_rao(other, a), jkr.khatri_rao(a, a))

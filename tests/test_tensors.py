@@ -1,5 +1,7 @@
 """Tensors of every kind: what they answer, against dumb definitions, and fits of them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -263,3 +265,23 @@ def test_a_rank_scan_of_a_model_is_that_of_its_array():
     one, other = (cp.rank_scan(x, (2,), **options) for x in (data, data.full()))
     assert_allclose(one.fit, other.fit, atol=1e-8)
     assert_allclose(one.core_consistency, other.core_consistency, atol=1e-4)
+
+
+def test_masked_arrays_are_tensors_with_missing_entries():
+    x = np.asarray(cp.random(KEY, (4, 5, 6), 2).full())
+    hidden = np.random.default_rng(0).uniform(size=x.shape) < 0.2
+    masked, plain = np.ma.masked_array(np.where(hidden, np.nan, x), hidden), np.where(hidden, 7, x)
+    model = cp.random(jax.random.key(1), x.shape, 2)
+    seen = ~hidden
+    assert_allclose(cp.loss(model, masked), cp.loss(model, plain, entry_weights=seen))
+    of_masked = cp.als(masked, 2, init=model, max_iters=3)
+    assert_allclose(
+        of_masked.fit, cp.als(plain, 2, init=model, entry_weights=seen, max_iters=3).fit
+    )
+    by_row = np.arange(4.0).reshape(4, 1, 1)
+    assert_allclose(
+        cp.loss(model, masked, entry_weights=by_row),
+        cp.loss(model, plain, entry_weights=by_row * seen),
+    )
+    nothing_hidden = np.ma.masked_array(x, np.zeros_like(hidden))
+    assert_allclose(cp.loss(model, nothing_hidden), cp.loss(model, x))

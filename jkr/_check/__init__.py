@@ -49,8 +49,13 @@ from jkr._check._matrices import penetrating as penetrating
 from jkr._check._matrices import right_hand_side as right_hand_side
 from jkr._check._matrices import rows_matched as rows_matched
 from jkr._check._matrices import vector_to_matrix as vector_to_matrix
+from jkr._check._models import all_but as all_but
+from jkr._check._models import along_mode as along_mode
 from jkr._check._models import axes as axes
+from jkr._check._models import compared_modes as compared_modes
+from jkr._check._models import indices as indices
 from jkr._check._models import model as model
+from jkr._check._models import multiplier as multiplier
 from jkr._check._models import parts as parts
 from jkr._check._models import rank as rank
 from jkr._check._models import ranks as ranks
@@ -71,8 +76,8 @@ from jkr._check._options import elementwise as elementwise
 from jkr._check._options import function as function
 from jkr._check._options import key as key
 from jkr._check._options import kinds as kinds
+from jkr._check._options import loss as loss
 from jkr._check._options import number as number
-from jkr._check._options import of_model_and_data as of_model_and_data
 from jkr._check._options import one_number as one_number
 from jkr._check._options import one_of as one_of
 from jkr._check._options import sizes as sizes
@@ -90,6 +95,7 @@ from jkr._check._tensors import smoothing as smoothing
 from jkr._check._tensors import tensor as tensor
 from jkr._check._tensors import tensor_shape as tensor_shape
 from jkr._check._tensors import unfolded as unfolded
+from jkr._check._tensors import unmasked as unmasked
 from jkr._check._tensors import weights_if_any as weights_if_any
 from jkr._check._tensors import weights_of_array as weights_of_array
 from jkr._check._tensors import weights_once as weights_once

@@ -21,14 +21,39 @@ def listed(items: Sequence[Any]) -> str:
 
 def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
     """`x` as a JAX array; text, None, ragged lists and objects are refused."""
+    if isinstance(x, np.ndarray | np.generic):
+        x = _native(name, x)
     try:
-        y = x if isinstance(x, Array) else jnp.asarray(x)
-    except (TypeError, ValueError, OverflowError) as error:
+        y = x if isinstance(x, Array) else _converted(x)
+    except (TypeError, ValueError, OverflowError, BufferError) as error:
         dtype = f" of dtype {x.dtype}" if isinstance(x, np.ndarray) else ""
         raise ValueError(f"{name}: needs {what}, got {type(x).__name__}{dtype}") from error
     if not (jnp.issubdtype(y.dtype, jnp.number) or y.dtype == bool):
         raise ValueError(f"{name}: needs {what}, got entries of dtype {y.dtype}")
     return y
+
+
+def _native(name: str, x: Any) -> Any:
+    """What NumPy holds, in the byte order of this machine; what JAX has no counterpart of."""
+    if np.ma.isMaskedArray(x):
+        raise ValueError(
+            f"{name}: a masked array goes where a tensor with missing entries may; here pass "
+            "x.filled(value)"
+        )
+    if x.dtype.char in "gG":
+        cure = "complex128" if x.dtype.kind == "c" else "float64"
+        raise ValueError(f"{name}: JAX has no {x.dtype}; pass x.astype('{cure}')")
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
+def _converted(x: Any) -> Array:
+    """A JAX array of what converts to one, or speaks DLPack."""
+    try:
+        return jnp.asarray(x)
+    except TypeError:
+        if not hasattr(x, "__dlpack__"):
+            raise
+        return jnp.from_dlpack(x)
 
 
 def concrete(name: str, what: str, arrays: Any) -> None:

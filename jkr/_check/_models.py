@@ -6,16 +6,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
-from jkr._check._arrays import Sizes, array
+from jkr._check._arrays import Sizes, array, listed
 from jkr._check._matrices import factors
 from jkr._check._options import at_least
+from jkr._check._tensors import modes, same_shape
 
 
-def weights(name: str, weights: ArrayLike, rank: int) -> Array:
-    """The component weights λ, (R,)."""
-    w = array(name, weights, "component weights")
+def weights(name: str, weights: ArrayLike | None, rank: int, dtype: DTypeLike) -> Array:
+    """The component weights λ, (R,); ones, of the dtype of the factors, for None."""
+    w = jnp.ones(rank, dtype) if weights is None else array(name, weights, "component weights")
     if w.shape != (rank,):
         raise ValueError(
             f"{name}: weights need one entry for each of the {rank} components, got {w.shape}"
@@ -59,7 +61,7 @@ def model(
     arrays, given_rank = factors(name, given_factors, shape)
     if given_rank != rank:
         raise ValueError(f"{name}: {what} has rank {given_rank}, and rank {rank} was asked for")
-    arrays.append(weights(name, given_weights, rank))
+    arrays.append(weights(name, given_weights, rank, arrays[0].dtype))
     if any(jnp.iscomplexobj(a) for a in arrays) and not jnp.issubdtype(dtype, jnp.complexfloating):
         raise ValueError(f"{name}: a complex {what} does not go with a {dtype} tensor")
     *arrays, w = (a if a.dtype == dtype else a.astype(dtype) for a in arrays)
@@ -70,6 +72,71 @@ def several_modes(name: str, shape: Sizes) -> None:
     """A model of order 2 or more."""
     if len(shape) < 2:
         raise ValueError(f"{name}: needs a model of two modes or more, got shape {shape}")
+
+
+def multiplier(name: str, x: Any) -> Array:
+    """A scalar that multiplies a model."""
+    s = array(name, x, "a scalar")
+    if s.ndim:
+        raise ValueError(f"{name}: needs a scalar, got shape {s.shape}")
+    return s
+
+
+def compared_modes(name: str, value: Any, one: Sizes, other: Sizes) -> tuple[int, ...]:
+    """The modes in which two models are compared, of one size in both; all of them for None."""
+    if value is None:
+        same_shape(name, one, other)
+        return tuple(range(len(one)))
+    if len(one) != len(other):
+        raise ValueError(f"{name}: both models need as many modes, got {one} and {other}")
+    named = modes(name, "modes", value, len(one))
+    if not named:
+        raise ValueError(f"{name}: needs a mode to compare, got modes={value!r}")
+    if any(one[n] != other[n] for n in named):
+        raise ValueError(
+            f"{name}: modes {listed(named)} need the same size in both models, "
+            f"got {one} and {other}"
+        )
+    return named
+
+
+def along_mode(name: str, matrix: ArrayLike, size: int) -> Array:
+    """A matrix (J, size) or a vector (size,) that multiplies a mode of that size."""
+    m = array(name, matrix, "a matrix of numbers")
+    if m.ndim not in (1, 2) or m.shape[-1] != size:
+        raise ValueError(
+            f"{name}: needs a vector of {size} entries or a matrix of {size} columns, got {m.shape}"
+        )
+    return m
+
+
+def indices(name: str, value: Any, size: int) -> Any:
+    """What picks entries of an axis of that size: an int, several, a slice, or a mask."""
+    if isinstance(value, slice | Tracer):
+        return value
+    picked = np.asarray(value)
+    if picked.dtype == bool and picked.shape == (size,):
+        return np.flatnonzero(picked)
+    if picked.ndim > 1 or not (np.issubdtype(picked.dtype, np.integer) or picked.size == 0):
+        raise ValueError(
+            f"{name}: index needs to be an int, a sequence of ints, a slice, or a mask of "
+            f"{size} booleans, got {value!r}"
+        )
+    picked = picked.astype(int)
+    if np.any((picked < -size) | (picked >= size)):
+        raise ValueError(f"{name}: index {value!r} is out of range for size {size}")
+    return picked
+
+
+def all_but(name: str, n: int, one: Sizes, other: Sizes) -> None:
+    """A model and a tensor of one shape, but for a mode."""
+    same = len(one) == len(other) and all(
+        i == j for m, (i, j) in enumerate(zip(one, other, strict=True)) if m != n
+    )
+    if not same:
+        raise ValueError(
+            f"{name}: model and tensor need the same shape but for mode {n}, got {one} and {other}"
+        )
 
 
 def axes(name: str, shape: Sizes, **what: Sequence[Any]) -> None:

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,8 +79,19 @@ def function(name: str, what: str, value: Any) -> Any:
     return value
 
 
-def elementwise(name: str, what: str, out: Any, entries: Any) -> None:
-    """What an elementwise, real function of such entries is to give."""
+def loss(name: str, loss: Any) -> Any:
+    """A loss, which is a function, not its name."""
+    if isinstance(loss, str):
+        raise ValueError(
+            f"{name}: loss needs to be one of jkr.cp.losses, or a function of (model, data), "
+            f"got {loss!r}; pass jkr.cp.losses.{loss}, if that is one"
+        )
+    return function(name, "loss", loss)
+
+
+def elementwise(name: str, what: str, value: Any, entries: Any) -> None:
+    """An elementwise, real function of (model, data), tried on such entries."""
+    out = _traced(name, f"{what} needs to be a function of (model, data)", value, entries, entries)
     got = _not_real(out, entries.shape)
     if got:
         raise ValueError(
@@ -89,12 +100,12 @@ def elementwise(name: str, what: str, out: Any, entries: Any) -> None:
         )
 
 
-def of_model_and_data(name: str, what: str, value: Any, error: Exception) -> NoReturn:
-    """A function that failed when it was called with a model and data."""
-    raise ValueError(
-        f"{name}: {what} needs to be a function of (model, data), got {value!r}, "
-        f"which fails with: {error}"
-    ) from error
+def _traced(name: str, rule: str, value: Any, *arguments: Any) -> Any:
+    """What a function of the user's gives for such arguments, as shapes and dtypes."""
+    try:
+        return jax.eval_shape(value, *arguments)
+    except Exception as error:  # whatever goes wrong there, it is the function that fails
+        raise ValueError(f"{name}: {rule}, got {value!r}, which fails with: {error}") from error
 
 
 def value_of_penalty(name: str, kind: str, value: Any) -> None:
@@ -103,8 +114,9 @@ def value_of_penalty(name: str, kind: str, value: Any) -> None:
         raise ValueError(f"{name}: a penalty needs its value, got None")
 
 
-def one_number(name: str, what: str, out: Any) -> None:
-    """What a function to a real number is to give, as a shape and dtype."""
+def one_number(name: str, what: str, value: Any, factors: Any) -> None:
+    """A function of the tuple of all factors to a real number, tried on such factors."""
+    out = _traced(name, f"{what} needs to be a function of the tuple of factors", value, factors)
     got = _not_real(out, ())
     if got:
         raise ValueError(f"{name}: {what} needs to give one real number, got {got}")

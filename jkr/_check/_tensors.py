@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
@@ -26,6 +27,8 @@ def tensor(name: str, x: Any, *, order: int = 1) -> Array:
 def mode(name: str, mode: int, order: int) -> int:
     """A mode of a tensor of that order, counted from 0; negative ones count from the end."""
     try:
+        if isinstance(mode, bool | np.bool_):
+            raise TypeError("a boolean is no mode")
         n = operator.index(mode)
     except TypeError as error:
         raise ValueError(f"{name}: mode needs to be an int, got {mode!r}") from error
@@ -40,8 +43,6 @@ def modes(name: str, what: str, value: Any, order: int) -> tuple[int, ...]:
         return tuple(range(order)) if value else ()
     several = value if isinstance(value, list | tuple | set | frozenset | range) else (value,)
     try:
-        if any(isinstance(m, bool | np.bool_) for m in several):
-            raise ValueError("booleans are no modes")
         named = {mode(name, m, order) for m in several}
     except ValueError as error:
         raise ValueError(f"{name}: {what} needs modes of the tensor, got {value!r}") from error
@@ -95,13 +96,33 @@ def in_range(name: str, x: ArrayLike, t: Array, weights: Array | None) -> None:
 
 
 def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:
-    """Real weights of a tensor's entries, of its shape."""
+    """Real weights of a tensor's entries, of its shape, or such as broadcast to it."""
     w = real(name, "entry_weights", array(name, weights, "entry_weights of numbers"))
-    if w.shape != shape:
+    if w.shape == shape:
+        return w
+    try:
+        broadcast = jnp.broadcast_shapes(w.shape, shape)
+    except ValueError:
+        broadcast = None
+    if broadcast != shape:
         raise ValueError(
-            f"{name}: entry_weights need the shape of the tensor, got {w.shape} for {shape}"
+            f"{name}: entry_weights need the shape of the tensor, or one that broadcasts to it, "
+            f"got {w.shape} for {shape}"
         )
-    return w
+    return jnp.broadcast_to(w, shape)
+
+
+def unmasked(name: str, x: Any, weights: Any) -> tuple[Any, Any]:
+    """A NumPy masked array as plain data, and entry weights that are zero where it is masked."""
+    if not np.ma.isMaskedArray(x):
+        return x, weights
+    seen = ~np.ma.getmaskarray(x)
+    if weights is not None:
+        weights = entry_weights(name, weights, x.shape)
+        seen = jnp.where(seen, weights, jnp.zeros_like(weights))
+    elif seen.all():
+        return x.data, None
+    return x.filled(0), seen
 
 
 def weights_if_any(name: str, weights: ArrayLike | None, shape: Sizes) -> Array | None:

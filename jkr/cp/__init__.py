@@ -9,6 +9,7 @@
   states `ALSState`, `GCPState`;
 - `Solver`, `Algorithm`, `Objective`, `Start`: a solver of your own;
 - `CPResult`: what a fit returns; derivatives go through it;
+- `project`: scores of new samples for a fitted model;
 - `pullback`, `Pullback`: the same derivatives, with what their linear system says of itself;
 - `condition`, `Condition`, `standard_errors`: how well a model is determined;
 - `core_consistency`, `degeneracy`: whether to believe it;
@@ -20,6 +21,7 @@
 from jkr.cp import constraints, losses
 from jkr.cp._fit._als import ALS, als
 from jkr.cp._fit._gcp import GCP, gcp
+from jkr.cp._fit._project import project
 from jkr.cp._fit._pullback import Pullback, pullback
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._solver import Solver
@@ -62,6 +64,7 @@ __all__ = [
     "load",
     "loss",
     "losses",
+    "project",
     "pullback",
     "random",
     "rank_scan",

@@ -288,11 +288,6 @@ def checked_loss(name: str, loss: Loss | Callable[[Array, Array], Array], dtype:
     """A loss that goes with entries of that dtype: elementwise, real."""
     if loss is gaussian:  # by far the most frequent, and tracing it takes time
         return gaussian
-    known = loss if isinstance(loss, Loss) else Loss(_check.function(name, "loss", loss))
-    entries = jax.ShapeDtypeStruct((2, 3), dtype)
-    try:
-        out = jax.eval_shape(known.function, entries, entries)
-    except TypeError as error:
-        _check.of_model_and_data(name, "loss", loss, error)
-    _check.elementwise(name, "loss", out, entries)
+    known = loss if isinstance(loss, Loss) else Loss(_check.loss(name, loss))
+    _check.elementwise(name, "loss", known.function, jax.ShapeDtypeStruct((2, 3), dtype))
     return known

@@ -112,7 +112,9 @@ class KhatriRao(Product):
             right, weights = y, None
         elif hasattr(y, "weights") and hasattr(y, "factors"):
             right = KhatriRao(*y.factors)
-            weights = _check.inexact(name, _check.weights(name, y.weights, right.shape[1]))
+            weights = _check.inexact(
+                name, _check.weights(name, y.weights, right.shape[1], right.dtype)
+            )
         else:
             _check.right_hand_side(name, "y", y, self.shape[0])
             return khatri_rao_lstsq(self.factors, y, l2=l2)

@@ -17,7 +17,7 @@ def as_tensor(name: str, tensor: Any, entry_weights: Any = None) -> Tensor:
 
     Args:
         name: the public function.
-        tensor: an array, a CPTensor, or a Tensor.
+        tensor: an array, masked ones included, a CPTensor, or a Tensor.
         entry_weights: those of an array, or None.
     """
     if isinstance(tensor, Dense):
@@ -28,6 +28,7 @@ def as_tensor(name: str, tensor: Any, entry_weights: Any = None) -> Tensor:
         made = tensor if isinstance(tensor, Tensor) else _modelled(name, tensor)
         _check.tensor_shape(name, made.shape)
         return made
+    tensor, entry_weights = _check.unmasked(name, tensor, entry_weights)
     x = _check.data(name, tensor)
     w = _check.weights_if_any(name, entry_weights, x.shape)
     _check.in_range(name, tensor, x, w)
@@ -41,7 +42,7 @@ def is_tensor(tensor: Any) -> bool:
 
 def _modelled(name: str, model: Any) -> Modelled:
     factors, rank = _check.factors(name, model.factors)
-    weights = _check.weights(name, model.weights, rank)
+    weights = _check.weights(name, model.weights, rank, factors[0].dtype)
     weights, *factors = promoted(*(_check.inexact(name, a) for a in (weights, *factors)))
     return Modelled(weights, tuple(factors), any(is_sharded(a) for a in factors))
 

@@ -204,7 +204,8 @@ class Solver:
     ) -> CPResult:
         """The call, in the name of the function that the user called."""
         plan, objective, given, key = self._problem(name, tensor, rank, key, init)
-        tol = _check.scalar(name, "tol", self.tol, jnp.finfo(accumulator(objective.dtype)).dtype)
+        real = jnp.finfo(accumulator(objective.dtype)).dtype
+        tol = _check.at_least_zero(name, "tol", self.tol, real)
         problem = plan, self.algorithm, objective, given, key, tol
         if not self.progress and self.callback is None:
             result = _run.fit(*problem)
@@ -239,7 +240,7 @@ class Solver:
         loss = losses.checked_loss(name, self.loss, wide)
         if self.penalty is not None:
             factors = tuple(jax.ShapeDtypeStruct((n, rank), wide) for n in tensor.shape)
-            _check.one_number(name, "penalty", jax.eval_shape(self.penalty, factors))
+            _check.one_number(name, "penalty", self.penalty, factors)
         l2 = _check.at_least_zero(name, "l2", self.l2, jnp.finfo(wide).dtype)
         objective = Objective(
             terms=(Term(tensor, loss),),

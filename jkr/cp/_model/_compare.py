@@ -1,8 +1,11 @@
 """Comparing CP models: how alike their components are, which belongs to which, and with what sign.
 
-All are functions of the normalised factors, so that scales and the order of components do not
-matter; none forms a tensor.
+In all modes, or in some: models of the halves of a data set differ in the length of the mode that
+was halved. All are functions of the normalised factors, so that scales and the order of components
+do not matter; none forms a tensor.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +19,11 @@ from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
 from jkr.cp._model._cptensor import CPTensor, checked, phase
 
+Modes = int | Sequence[int] | None
+
 
 @any_mesh
-def congruence(a: CPTensor, b: CPTensor) -> Array:
+def congruence(a: CPTensor, b: CPTensor, *, modes: Modes = None) -> Array:
     """Tucker congruence of every component of a with every one of b, ∏ₙ cos(aᵣ⁽ⁿ⁾, bₛ⁽ⁿ⁾).
 
     Entry (r, s) is the cosine between the rank-one tensors r of a and s of b, weights left out;
@@ -27,12 +32,14 @@ def congruence(a: CPTensor, b: CPTensor) -> Array:
     Args:
         a: CPTensor (I_1, …, I_N) of rank R.
         b: CPTensor of the same shape and of rank S.
+        modes: that count, an int or several; all of them, if not given. The others may differ in
+            size.
 
     Returns:
         Array (R, S), entries of absolute value at most 1.
 
     Raises:
-        ValueError: what is no CP model, or models of different shape.
+        ValueError: what is no CP model, models of different shape, or modes that they do not have.
 
     Example:
         >>> import jax, jkr
@@ -42,11 +49,11 @@ def congruence(a: CPTensor, b: CPTensor) -> Array:
 
     Source: law I10ᴴ; Tucker, A method for synthesis of factor analysis studies (1951); [LT06].
     """
-    return hadamard(*_cosines("cp.congruence", a, b))
+    return hadamard(*_cosines("cp.congruence", a, b, modes)[1])
 
 
 @any_mesh
-def factor_match_score(a: CPTensor, b: CPTensor) -> Array:
+def factor_match_score(a: CPTensor, b: CPTensor, *, modes: Modes = None) -> Array:
     """How alike two models are: mean absolute congruence of matched components, in [0, 1].
 
     Components are matched one to one so that the score is largest (an assignment problem); where
@@ -55,12 +62,14 @@ def factor_match_score(a: CPTensor, b: CPTensor) -> Array:
     Args:
         a: CPTensor (I_1, …, I_N).
         b: CPTensor of the same shape; its rank may differ.
+        modes: that count, an int or several; all of them, if not given. The others may differ in
+            size.
 
     Returns:
         Real scalar; 1 for equal components in any order, scale and (paired) sign.
 
     Raises:
-        ValueError: what is no CP model, or models of different shape.
+        ValueError: what is no CP model, models of different shape, or modes that they do not have.
 
     Example:
         >>> import jax, jkr
@@ -70,29 +79,31 @@ def factor_match_score(a: CPTensor, b: CPTensor) -> Array:
 
     Source: [ADKM11] (without its penalty on weights).
     """
-    alike = jnp.abs(hadamard(*_cosines("cp.factor_match_score", a, b)))
+    alike = jnp.abs(hadamard(*_cosines("cp.factor_match_score", a, b, modes)[1]))
     rows, columns = _match(alike)
     return jnp.clip(jnp.mean(alike[rows, columns]), 0, 1)
 
 
 @any_mesh
-def align(a: CPTensor, reference: CPTensor) -> CPTensor:
+def align(a: CPTensor, reference: CPTensor, *, modes: Modes = None) -> CPTensor:
     """The same tensor as a, its components in the order and with the signs of a reference.
 
     Components are permuted to the best one-to-one match and their columns' signs (phases) turned to
     the reference's, in pairs only: scales and `full()` stay. Where the signs of all modes together
-    cannot be turned, the mode that resembles the reference least bears the rest. Components of a
-    that find no match come last, in their order.
+    cannot be turned, the mode that resembles the reference least bears the rest, or the first of
+    those that do not count. Components of a that find no match come last, in their order.
 
     Args:
         a: CPTensor (I_1, …, I_N) to be aligned.
         reference: CPTensor of the same shape; its rank may differ.
+        modes: that count, an int or several; all of them, if not given. The others may differ in
+            size.
 
     Returns:
         CPTensor of the shape, rank and scales of a.
 
     Raises:
-        ValueError: what is no CP model, or models of different shape.
+        ValueError: what is no CP model, models of different shape, or modes that they do not have.
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr
@@ -103,7 +114,8 @@ def align(a: CPTensor, reference: CPTensor) -> CPTensor:
 
     Source: as `factor_match_score`, for the match; law I4, for signs that move between modes.
     """
-    cosines = jnp.stack(_cosines("cp.align", a, reference))
+    named, found = _cosines("cp.align", a, reference, modes)
+    cosines = jnp.stack(found)
     weights, factors = checked("cp.align", a)
     rows, columns = _match(jnp.abs(jnp.prod(cosines, axis=0)))
     rank, theirs = cosines.shape[1:]
@@ -113,20 +125,26 @@ def align(a: CPTensor, reference: CPTensor) -> CPTensor:
     along = cosines[:, order, jnp.minimum(partner[order], theirs - 1)]
     turn = jnp.where(matched, phase(along), 1)
     rest = jnp.prod(turn, axis=0).conj()
-    least = jnp.argmin(jnp.abs(along), axis=0)
-    turn = jnp.where(
-        jnp.arange(len(factors))[:, None] == least[None, :], turn * rest[None, :], turn
-    )
-    turned = (f[:, order] * t.astype(f.dtype)[None, :] for f, t in zip(factors, turn, strict=True))
+    others = [n for n in range(len(factors)) if n not in named]
+    least = jnp.asarray(named)[jnp.argmin(jnp.abs(along), axis=0)]
+    bearer = jnp.full_like(least, others[0]) if others else least
+    turns = dict(zip(named, turn, strict=True))
+    turned = []
+    for n, f in enumerate(factors):
+        mine = turns.get(n, jnp.ones_like(rest))
+        mine = jnp.where(bearer == n, mine * rest, mine)
+        turned.append(f[:, order] * mine.astype(f.dtype)[None, :])
     return CPTensor(weights[order], tuple(turned))
 
 
-def _cosines(name: str, a: CPTensor, b: CPTensor) -> list[Array]:
-    """Unit columns' aᵣᴴbₛ, (R, S), of each mode."""
+def _cosines(
+    name: str, a: CPTensor, b: CPTensor, modes: Modes
+) -> tuple[tuple[int, ...], list[Array]]:
+    """The modes that count, and unit columns' aᵣᴴbₛ, (R, S), of each."""
     one, other = (CPTensor(*checked(name, model)).normalize() for model in (a, b))
-    _check.same_shape(name, one.shape, other.shape)
-    pairs = [promoted(*pair) for pair in zip(one.factors, other.factors, strict=True)]
-    return [gram(f, g) for f, g in pairs]
+    named = _check.compared_modes(name, modes, one.shape, other.shape)
+    pairs = [promoted(one.factors[n], other.factors[n]) for n in named]
+    return named, [gram(f, g) for f, g in pairs]
 
 
 def _match(alike: Array) -> tuple[Array, Array]:

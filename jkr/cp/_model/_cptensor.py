@@ -1,14 +1,16 @@
 """The CP model ⟦λ; A_1, …, A_N⟧ = Σ_r λ_r a_r⁽¹⁾ ∘ … ∘ a_r⁽ᴺ⁾ as a pytree.
 
 A NamedTuple, so that it unpacks as `weights, factors = cp` and passes through every transform;
-the data of a model are its leaves, and everything else is a method.
+the data of a model are its leaves, and everything else is a method. Its + and * are those of
+tensors, not of tuples.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._reconstruct import dense
@@ -25,7 +27,7 @@ class CPTensor(NamedTuple):
     Entry (i_1, …, i_N) is Σ_r λ_r ∏ₙ Aₙ[i_n, r].
 
     Attributes:
-        weights: component weights λ, (R,).
+        weights: component weights λ, (R,); None stands for ones.
         factors: factor matrices Aₙ (I_n, R), one a mode, in a tuple or list.
 
     Nothing is checked when a model is made, so that transforms can put in it what they like; the
@@ -44,6 +46,8 @@ class CPTensor(NamedTuple):
     weights: Array
     factors: tuple[Array, ...]
 
+    __array_ufunc__ = None  # NumPy's numbers leave `*` to this class, as JAX's do
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(I_1, …, I_N), the shape of the tensor that this model stands for."""
@@ -52,7 +56,7 @@ class CPTensor(NamedTuple):
     @property
     def rank(self) -> int:
         """R, the number of components."""
-        return jnp.shape(self.weights)[-1]
+        return jnp.shape(self.factors[0] if self.weights is None else self.weights)[-1]
 
     @partial(any_mesh, large=True)
     def full(self) -> Array:
@@ -211,6 +215,135 @@ class CPTensor(NamedTuple):
             jnp.abs(weights[order]).astype(weights.dtype), (first * turn[None, :], *others)
         )
 
+    @any_mesh
+    def mode_dot(self, matrix: ArrayLike, mode: int) -> "CPTensor":
+        """Product of the tensor with a matrix along a mode, T ×ₙ M; with a vector, T ×ₙ v.
+
+        Args:
+            matrix: M (J, I_n), or a vector (I_n,), with which the mode goes.
+            mode: n.
+
+        Returns:
+            CPTensor of the same rank: Aₙ replaced by M Aₙ; of one mode less, with weights
+            λ∘(vᵀAₙ).
+
+        Raises:
+            ValueError: as `full`; a mode out of range; a matrix of another number of columns; a
+                vector and a model of one mode.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> cp = jkr.cp.CPTensor(jnp.ones(1), (jnp.ones((2, 1)), jnp.ones((3, 1))))
+            >>> cp.mode_dot(jnp.ones(3), 1).full()
+            Array([3., 3.], dtype=float32)
+
+        Source: [KB09], section 2.5.
+        """
+        name = "cp.CPTensor.mode_dot"
+        weights, factors = checked(name, self)
+        n = _check.mode(name, mode, len(factors))
+        m = _check.along_mode(name, matrix, factors[n].shape[0])
+        m, weights, *factors = promoted(m, weights, *factors)
+        product = matmul(m, factors[n]).astype(weights.dtype)
+        return _replaced(name, CPTensor(weights, tuple(factors)), n, product)
+
+    @any_mesh
+    def take(self, index: Any, mode: int | None = None) -> "CPTensor":
+        """Some indices of a mode, as of an array; without a mode, some components.
+
+        Args:
+            index: an int, several, a slice, or a mask of booleans; negative ones count from the
+                end. An int takes a slab: the mode goes. Traced ones are not looked at.
+            mode: n, or None for components, of which one stays a model of rank one.
+
+        Returns:
+            CPTensor.
+
+        Raises:
+            ValueError: as `full`; an index or a mode out of range; an index that is none; a slab
+                of a model of one mode.
+
+        Example:
+            >>> import jax, jkr
+            >>> cp = jkr.cp.random(jax.random.key(0), (4, 5, 6), 3)
+            >>> cp.take(2, 1).shape, cp.take([0, 3], 1).shape, cp.take([0, 2]).rank
+            ((4, 6), (4, 2, 6), 2)
+
+        Source: law J4; [KB09].
+        """
+        name = "cp.CPTensor.take"
+        weights, factors = checked(name, self)
+        if mode is None:
+            picked = _check.indices(name, index, weights.shape[0])
+            columns = (jnp.atleast_2d(a.T[picked]).T for a in factors)
+            return CPTensor(jnp.atleast_1d(weights[picked]), tuple(columns))
+        n = _check.mode(name, mode, len(factors))
+        rows = factors[n][_check.indices(name, index, factors[n].shape[0])]
+        return _replaced(name, CPTensor(weights, factors), n, rows)
+
+    @any_mesh
+    def __add__(self, other: Any) -> "CPTensor":
+        """The sum of two tensors: the components of both, side by side.
+
+        Args:
+            other: CPTensor of the same shape.
+
+        Returns:
+            CPTensor, of the rank of both together.
+
+        Raises:
+            ValueError: what is no CP model, or one of another shape.
+        """
+        name = "cp.CPTensor.+"
+        one, two = (CPTensor(*checked(name, model)) for model in (self, other))
+        _check.same_shape(name, one.shape, two.shape)
+        w, v, *both = promoted(one.weights, two.weights, *one.factors, *two.factors)
+        pairs = zip(both[: len(one.factors)], both[len(one.factors) :], strict=True)
+        sides = tuple(jnp.concatenate(pair, axis=1) for pair in pairs)
+        return CPTensor(jnp.concatenate([w, v]), sides)
+
+    def __radd__(self, other: Any) -> "CPTensor":
+        """The sum; with 0 on the left, where `sum` begins, the model."""
+        return self if isinstance(other, int) and other == 0 else CPTensor.__add__(other, self)
+
+    @any_mesh
+    def __mul__(self, other: ArrayLike) -> "CPTensor":
+        """Times a scalar, which goes to the weights.
+
+        Args:
+            other: scalar.
+
+        Returns:
+            CPTensor of the same shape and rank.
+
+        Raises:
+            ValueError: no CP model, or what is no scalar.
+        """
+        name = "cp.CPTensor.*"
+        weights, factors = checked(name, self)
+        scalar, weights, *factors = promoted(_check.multiplier(name, other), weights, *factors)
+        return CPTensor(scalar * weights, tuple(factors))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "CPTensor":
+        return self * -1
+
+    def __sub__(self, other: Any) -> "CPTensor":
+        return self + CPTensor.__neg__(other)
+
+    def __truediv__(self, other: ArrayLike) -> "CPTensor":
+        return self * (1 / jnp.asarray(other))
+
+
+def _replaced(name: str, cp: CPTensor, n: int, factor: Array) -> CPTensor:
+    """The model with another factor of a mode, or, of a vector, without that mode."""
+    before, after = cp.factors[:n], cp.factors[n + 1 :]
+    if factor.ndim == 2:
+        return CPTensor(cp.weights, (*before, factor, *after))
+    _check.several_modes(name, cp.shape)
+    return CPTensor(cp.weights * factor, (*before, *after))
+
 
 def phase(z: Array) -> Array:
     """z/|z|, and 1 at zero."""
@@ -229,6 +362,6 @@ def checked(name: str, cp: CPTensor) -> tuple[Array, tuple[Array, ...]]:
     """Weights and factors in their common dtype, floating or complex."""
     weights, factors = _check.parts(name, cp)
     factors, rank = _check.factors(name, factors)
-    weights = _check.weights(name, weights, rank)
+    weights = _check.weights(name, weights, rank, factors[0].dtype)
     weights, *factors = promoted(*(_check.inexact(name, array) for array in (weights, *factors)))
     return weights, tuple(factors)

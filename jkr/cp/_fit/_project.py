@@ -1,0 +1,74 @@
+"""Scores of new samples: the factor of one mode, all others being those of a fitted model."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jkr import _check
+from jkr._mesh import any_mesh
+from jkr.cp._fit._als import ALS
+from jkr.cp._model._cptensor import CPTensor, checked
+from jkr.tensors._as_tensor import as_tensor
+from jkr.tensors._tensor import Tensor
+
+
+@any_mesh
+def project(
+    cp: CPTensor,
+    tensor: ArrayLike | Tensor,
+    mode: int,
+    *,
+    nonnegative: bool = False,
+    entry_weights: ArrayLike | None = None,
+) -> Array:
+    """The factor of a mode that fits a tensor best, the weights and other factors of a model held.
+
+    What a model of some samples makes of new ones: their scores, one row a sample, each by itself.
+    Samples with nothing observed score zero; so do components that the model does not weigh.
+
+    Args:
+        cp: the model, a CPTensor (I_1, …, I_N) of rank R.
+        tensor: new data, of the same shape but for the mode, (…, J, …).
+        mode: of the samples.
+        nonnegative: whether scores are kept nonnegative.
+        entry_weights: those of the new data; zeros are unobserved.
+
+    Returns:
+        Array (J, R), of the dtype of the tensor: the factor in place of that of the mode.
+
+    Raises:
+        ValueError: no CP model; a mode out of range; a tensor of another shape; and as `als`.
+
+    Example:
+        >>> import jax, jkr
+        >>> cp = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2)
+        >>> new = jkr.cp.CPTensor(cp.weights, (2 * cp.factors[0][:3], *cp.factors[1:]))
+        >>> scores = jkr.cp.project(cp, new.full(), 0)
+        >>> scores.shape, bool(abs(scores - new.factors[0]).max() < 1e-4)
+        ((3, 2), True)
+
+    Derivative (R7): that of a least-squares solution.
+
+    Source: [KB09], section 3.4; nonnegative: [CP09].
+    """
+    name = "cp.project"
+    made = as_tensor(name, tensor, entry_weights)
+    weights, factors = checked(name, cp)
+    n = _check.mode(name, mode, len(factors))
+    _check.all_but(name, n, tuple(a.shape[0] for a in factors), made.shape)
+    rank = weights.shape[0]
+    # One sweep of ALS; nonnegative scores are improved until rounding stops them.
+    start = (*factors[:n], jnp.zeros((made.shape[n], rank), weights.dtype), *factors[n + 1 :])
+    others = tuple(m for m in range(len(factors)) if m != n)
+    solver = ALS(
+        fixed_modes=others,
+        nonnegative=(n,) if nonnegative else (),
+        tol=0.0,
+        max_iters=500 if nonnegative else 1,
+    )
+    init = CPTensor(jnp.ones_like(weights), start)
+    found = solver.fit(name, made, rank, None, init).cp
+    scores = found.factors[n] * found.weights[None, :]
+    weights = weights.astype(scores.dtype)
+    there = weights != 0
+    return jnp.where(there, scores / jnp.where(there, weights, 1), 0)
