@@ -274,10 +274,8 @@ def test_masked_arrays_are_tensors_with_missing_entries():
     model = cp.random(jax.random.key(1), x.shape, 2)
     seen = ~hidden
     assert_allclose(cp.loss(model, masked), cp.loss(model, plain, entry_weights=seen))
-    of_masked = cp.als(masked, 2, init=model, max_iters=3)
-    assert_allclose(
-        of_masked.fit, cp.als(plain, 2, init=model, entry_weights=seen, max_iters=3).fit
-    )
+    fit = partial(cp.als, rank=2, init=model, max_iters=3)
+    assert_allclose(fit(masked).fit, fit(plain, entry_weights=seen).fit)
     by_row = np.arange(4.0).reshape(4, 1, 1)
     assert_allclose(
         cp.loss(model, masked, entry_weights=by_row),
