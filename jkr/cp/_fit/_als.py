@@ -67,9 +67,10 @@ def als(
         key: a `jax.random.key`, needed by a random start.
         init: "random" (standard normal factors), "uniform" (on [0, 1)), "svd" (leading singular
             vectors of each unfolding), or a CPTensor of that shape and rank.
-        entry_weights: real W ≥ 0 of T's shape, booleans included: 0 = unobserved, 1 = observed.
-            What lies under a zero, NaN or inf, is never read. A row without any observed entry is
-            set to zero; if you pass a model as `init`, it keeps its values, up to the scale of the
+        entry_weights: real W ≥ 0 of T's shape, or such as broadcast to it, booleans included:
+            0 = unobserved, 1 = observed; those of a NumPy masked array are its mask. What lies
+            under a zero, NaN or inf, is never read. A row without any observed entry is set to
+            zero; if you pass a model as `init`, it keeps its values, up to the scale of the
             columns.
         **options: those of `ALS`: constraints (a dict from modes to `cp.constraints`), nonnegative
             (all modes, or some), fixed_modes (as `init` has them), l2 (in the units of the data;

@@ -84,13 +84,14 @@ def gcp(
         init: as in `als`. A start that is drawn is made as large as suits the loss.
         entry_weights: as in `als`.
         **options: those of `GCP`: loss (one of `cp.losses`, or any elementwise f(model, data) with
-            real values), optimizer (any of optax, line searches included; L-BFGS if not given. It
-            sees parameters and an objective of the size of one), constraints, nonnegative (all
-            modes are where the loss needs it; the optimiser sees square roots), fixed_modes, l2,
-            penalty (a function of the tuple of all factors, weights spread evenly over them; what
-            it depends on goes into a `jax.tree_util.Partial`), restarts (the least objective is
-            returned), tol (relative to the objective, strictly: 0 runs max_iters steps), max_iters,
-            precision, progress, callback.
+            real values; define yours once, outside loops: each new function is compiled anew),
+            optimizer (any of optax, line searches included; L-BFGS if not given. It sees parameters
+            and an objective of the size of one), constraints, nonnegative (all modes are where the
+            loss needs it; the optimiser sees square roots), fixed_modes, l2, penalty (a function of
+            the tuple of all factors, weights spread evenly over them; what it depends on goes into
+            a `jax.tree_util.Partial`), restarts (the least objective is returned), tol (relative to
+            the objective, strictly: 0 runs max_iters steps), max_iters, precision, progress,
+            callback.
 
     Returns:
         CPResult. `history` holds the objective after each step; `fit` is that of the data that the

@@ -54,9 +54,9 @@ def loss(
         tensor: T (I_1, …, I_N), an array, a CPTensor, or any of `jkr.tensors`.
         loss: one of `cp.losses`, or any elementwise f(model, data) with real values. It is
             evaluated as it stands, whatever the sign of the model and the range of the data.
-        entry_weights: nonnegative weights W (I_1, …, I_N), booleans included; what lies under a
-            zero, NaN included, is never read into the value or a derivative. (So the derivative
-            with respect to a weight that is zero is zero.)
+        entry_weights: nonnegative weights W (I_1, …, I_N), or such as broadcast to that, booleans
+            included; what lies under a zero, NaN included, is never read into the value or a
+            derivative. (So the derivative with respect to a weight that is zero is zero.)
         precision: of the matrix products with the tensor, as in `jax.lax.dot_general`.
 
     Returns:
