@@ -13,13 +13,14 @@ from jkr import cp
 KEY = jax.random.key(0)
 
 
-def densely(x, model):
-    """vec(G) = (A_1 ⊗ … ⊗ A_N)⁺ vec(T), the Kronecker product formed."""
+def densely(x, model, w=1.0):
+    """vec(G) = (W½(A_1 ⊗ … ⊗ A_N))⁺ W½vec(T), the Kronecker product formed."""
     weights, factors = model.normalize()
     share = np.abs(weights) ** (1 / len(factors))
     factors = [np.asarray(a) * share for a in factors]
     factors[0] = factors[0] * (np.asarray(weights) / np.abs(weights))
-    core = np.linalg.pinv(reduce(np.kron, factors)) @ np.asarray(x).ravel()
+    root = np.sqrt(np.broadcast_to(w, x.shape)).ravel()
+    core = np.linalg.pinv(root[:, None] * reduce(np.kron, factors)) @ (root * np.asarray(x).ravel())
     ideal = np.zeros((model.rank,) * len(factors))
     ideal[(np.arange(model.rank),) * len(factors)] = 1
     return 100 * (1 - np.sum(np.abs(core - ideal.ravel()) ** 2) / model.rank)
@@ -54,11 +55,17 @@ def test_dependent_and_vanished_components():
     assert np.isfinite(cp.core_consistency(half, jnp.zeros_like(x)))
 
 
-def test_the_model_stands_for_what_was_not_observed():
-    truth = cp.random(KEY, (4, 5, 6), 2)
-    mask = jax.random.bernoulli(KEY, 0.7, truth.shape)
-    x = jnp.where(mask, truth.full(), jnp.nan)
-    assert_allclose(cp.core_consistency(truth, x, entry_weights=mask), 100, atol=1e-8)
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_the_core_is_fitted_to_the_observed_entries_as_they_are_weighed(dtype):
+    model = cp.random(jax.random.key(1), (5, 6, 7), 3, dtype=dtype)
+    x = model.full() + jax.random.normal(jax.random.key(2), model.shape, dtype)
+    consistency = jax.jit(lambda x, w: cp.core_consistency(model, x, entry_weights=w))
+    for seed, share in enumerate((0.4, 0.7, 0.95)):
+        seen = jax.random.bernoulli(jax.random.key(seed), share, x.shape)
+        for w in (seen.astype(float), seen * jax.random.uniform(jax.random.key(9), x.shape)):
+            ours = consistency(jnp.where(seen, x, jnp.nan), w)
+            assert_allclose(ours, densely(jnp.where(seen, x, 0), model, np.asarray(w)), rtol=1e-6)
+    assert_allclose(cp.core_consistency(model, model.full(), entry_weights=seen), 100, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e25])

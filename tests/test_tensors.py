@@ -156,10 +156,16 @@ def test_scale_tells_what_cannot_be_fitted(kind, rng):
 
 @everywhere
 def test_projections_are_products_with_every_mode(kind, dtype, rng):
-    tensor, x, _ = made(kind, dtype, rng)
-    matrices = [normal(rng, (n, k), dtype) for n, k in zip(SHAPE, (2, 3, 1), strict=True)]
-    expected = np.einsum("ijk,ia,jb,kc->abc", x, *(u.conj() for u in matrices))
-    assert_allclose(tensor.project([jnp.asarray(u) for u in matrices]), expected, atol=1e-11)
+    tensor, x, w = made(kind, dtype, rng)
+    matrices = [normal(rng, (n, 2), dtype) for n in SHAPE]
+    given, conj = [jnp.asarray(u) for u in matrices], [u.conj() for u in matrices]
+    expected = np.einsum("ijk,ia,jb,kc->abc", w * x, *conj)
+    assert_allclose(tensor.project(given), expected, atol=1e-11)
+    if kind == "weighted":
+        core = normal(rng, (2, 2, 2), dtype)
+        expanded = np.einsum("abc,ia,jb,kc->ijk", core, *matrices)
+        expected = np.einsum("ijk,ia,jb,kc->abc", w * expanded, *conj)
+        assert_allclose(tensor.project_back(jnp.asarray(core), given), expected, atol=1e-11)
 
 
 @everywhere
@@ -186,15 +192,6 @@ def test_cross_grams_sum_over_all_modes_but_two(kind, rng):
     ):
         G = jnp.broadcast_to(tensor.cross_gram(given, n, m), expected.shape)
         assert_allclose(G, expected, atol=1e-11)
-
-
-def test_what_is_not_observed_can_be_filled(rng):
-    tensor, x, w = made("weighted", "float64", rng)
-    filled = tensor.filled(lambda: jnp.full(SHAPE, 7.0))
-    assert filled.uniform
-    assert_allclose(filled.array, np.where(w == 0, 7, x))
-    plain, *_ = made("array", "float64", rng)
-    assert plain.filled(lambda: jnp.full(SHAPE, 7.0)) is plain
 
 
 # Where an array is taken, a tensor is

@@ -81,13 +81,6 @@ class Dense(Tensor):
         """T, with zeros where nothing is observed."""
         return _seen(self.array, self.entry_weights)
 
-    def filled(self, model: Callable[[], Array]) -> "Dense":
-        """The array with a model's entries where nothing is observed, without weights."""
-        w = self.entry_weights
-        if w is None:
-            return self
-        return replace(self, array=jnp.where(w == 0, model(), self.array), entry_weights=None)
-
     def prepared(self) -> "Dense":
         """The same tensor, W∘T computed."""
         if self.entry_weights is None or self.weighted is not None:
@@ -156,11 +149,13 @@ class Dense(Tensor):
         return _elementwise.entrywise(g, [model], data, columns, **options)
 
     def project(self, matrices: Factors) -> Array:
-        """T ×ₙ Uₙᴴ, a mode at a time."""
-        core = self.observed()
-        for u in matrices:
-            core = jnp.tensordot(core, u.conj(), ((0,), (0,)), precision="highest")
-        return core
+        """(W∘T) ×ₙ Uₙᴴ, a mode at a time."""
+        return _multiplied(self._product(), [u.conj() for u in matrices])
+
+    def project_back(self, core: Array, matrices: Factors) -> Array:
+        """The tensor core ×ₙ Uₙ formed, weighed, and projected."""
+        expanded = _multiplied(core, [u.T for u in matrices])
+        return replace(self, array=expanded, weighted=None).project(matrices)
 
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """The largest entry, the norm, and whether all is finite and in range."""
@@ -269,6 +264,13 @@ class Dense(Tensor):
             return self.weighted
         w = self.entry_weights
         return self.array if w is None else w.astype(self.array.dtype) * self.observed()
+
+
+def _multiplied(x: Array, matrices: Factors) -> Array:
+    """T ×ₙ Mₙᵀ for matrices (I_n, J_n): the mode in front goes last, so that all are in order."""
+    for m in matrices:
+        x = jnp.tensordot(x, m, ((0,), (0,)), precision="highest")
+    return x
 
 
 def _seen(x: Array, w: Array | None) -> Array:

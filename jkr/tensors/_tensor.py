@@ -123,7 +123,7 @@ class Tensor(ABC):
 
     @abstractmethod
     def project(self, matrices: Factors) -> Array:
-        """T ×ₙ Uₙᴴ, (J_1, …, J_N), for matrices Uₙ (I_n, J_n); unobserved entries as zeros."""
+        """(W∘T) ×ₙ Uₙᴴ, (J_1, …, J_N), for matrices Uₙ (I_n, J_n)."""
 
     @abstractmethod
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
@@ -176,9 +176,9 @@ class Tensor(ABC):
         """How many entries are observed."""
         return math.prod(self.shape)
 
-    def filled(self, model: Callable[[], Array]) -> "Tensor":
-        """The tensor with a model's entries where nothing is observed, weights of one."""
-        return self
+    def project_back(self, core: Array, matrices: Factors) -> Array:
+        """`project` of the tensor core ×ₙ Uₙ under the same weights, (J_1, …, J_N)."""
+        raise TypeError(f"{type(self).__name__} does not know how its weights vary")
 
     def prepared(self) -> Self:
         """The same tensor, with what every pass would compute anew computed once."""

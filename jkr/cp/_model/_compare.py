@@ -6,6 +6,7 @@ do not matter; none forms a tensor.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,12 @@ def congruence(a: CPTensor, b: CPTensor, *, modes: Modes = None) -> Array:
 
     Source: law I10ᴴ; Tucker, A method for synthesis of factor analysis studies (1951); [LT06].
     """
-    return hadamard(*_cosines("cp.congruence", a, b, modes)[1])
+    return _congruence(*_compared("cp.congruence", a, b, modes))
+
+
+@partial(jax.jit, static_argnums=2)
+def _congruence(a: CPTensor, b: CPTensor, named: tuple[int, ...]) -> Array:
+    return hadamard(*_cosines(a, b, named))
 
 
 @any_mesh
@@ -79,7 +85,12 @@ def factor_match_score(a: CPTensor, b: CPTensor, *, modes: Modes = None) -> Arra
 
     Source: [ADKM11] (without its penalty on weights).
     """
-    alike = jnp.abs(hadamard(*_cosines("cp.factor_match_score", a, b, modes)[1]))
+    return _score(*_compared("cp.factor_match_score", a, b, modes))
+
+
+@partial(jax.jit, static_argnums=2)
+def _score(a: CPTensor, b: CPTensor, named: tuple[int, ...]) -> Array:
+    alike = jnp.abs(_congruence(a, b, named))
     rows, columns = _match(alike)
     return jnp.clip(jnp.mean(alike[rows, columns]), 0, 1)
 
@@ -114,9 +125,13 @@ def align(a: CPTensor, reference: CPTensor, *, modes: Modes = None) -> CPTensor:
 
     Source: as `factor_match_score`, for the match; law I4, for signs that move between modes.
     """
-    named, found = _cosines("cp.align", a, reference, modes)
-    cosines = jnp.stack(found)
-    weights, factors = checked("cp.align", a)
+    return _aligned(*_compared("cp.align", a, reference, modes))
+
+
+@partial(jax.jit, static_argnums=2)
+def _aligned(a: CPTensor, reference: CPTensor, named: tuple[int, ...]) -> CPTensor:
+    weights, factors = a
+    cosines = jnp.stack(_cosines(a, reference, named))
     rows, columns = _match(jnp.abs(jnp.prod(cosines, axis=0)))
     rank, theirs = cosines.shape[1:]
     partner = jnp.full(rank, theirs, columns.dtype).at[rows].set(columns)
@@ -137,14 +152,18 @@ def align(a: CPTensor, reference: CPTensor, *, modes: Modes = None) -> CPTensor:
     return CPTensor(weights[order], tuple(turned))
 
 
-def _cosines(
+def _compared(
     name: str, a: CPTensor, b: CPTensor, modes: Modes
-) -> tuple[tuple[int, ...], list[Array]]:
-    """The modes that count, and unit columns' aᵣᴴbₛ, (R, S), of each."""
-    one, other = (CPTensor(*checked(name, model)).normalize() for model in (a, b))
-    named = _check.compared_modes(name, modes, one.shape, other.shape)
-    pairs = [promoted(one.factors[n], other.factors[n]) for n in named]
-    return named, [gram(f, g) for f, g in pairs]
+) -> tuple[CPTensor, CPTensor, tuple[int, ...]]:
+    """Two models, checked, and the modes that count."""
+    one, other = (CPTensor(*checked(name, model)) for model in (a, b))
+    return one, other, _check.compared_modes(name, modes, one.shape, other.shape)
+
+
+def _cosines(a: CPTensor, b: CPTensor, named: tuple[int, ...]) -> list[Array]:
+    """Unit columns' aᵣᴴbₛ, (R, S), of each of these modes."""
+    one, other = a.normalize().factors, b.normalize().factors
+    return [gram(*promoted(one[n], other[n])) for n in named]
 
 
 def _match(alike: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ tensors, not of tuples.
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -104,13 +105,7 @@ class CPTensor(NamedTuple):
 
         Source: law J6; [KB09].
         """
-        # Of the normalised model, whose squares are in range wherever its weights are.
-        weights, factors = self.normalize()
-        largest = lax.stop_gradient(jnp.max(jnp.abs(weights), initial=0))
-        scale = jnp.where(largest > 0, largest, 1).astype(weights.dtype)
-        model = CPTensor(weights / scale, factors)
-        norm = square_root(wide_inner(model, model).real)
-        return (norm * scale.real.astype(norm.dtype)).astype(weights.real.dtype)
+        return _norm(CPTensor(*checked("cp.CPTensor.norm", self)))
 
     @any_mesh
     def inner(self, other: "CPTensor") -> Array:
@@ -166,16 +161,7 @@ class CPTensor(NamedTuple):
 
         Source: law I4; [KB09], section 3.
         """
-        weights, factors = checked("cp.CPTensor.normalize", self)
-        dtype, wide = weights.dtype, accumulator(weights.dtype)
-        weights, columns = weights.astype(wide), []
-        for a in factors:
-            norms = column_norms(a).astype(wide)
-            weights = weights * norms
-            columns.append(
-                (a.astype(wide) / jnp.where(norms == 0, 1, norms)[None, :]).astype(dtype)
-            )
-        return CPTensor(weights.astype(dtype), tuple(columns))
+        return _normalized(CPTensor(*checked("cp.CPTensor.normalize", self)))
 
     @any_mesh
     def arrange(self) -> "CPTensor":
@@ -201,19 +187,7 @@ class CPTensor(NamedTuple):
 
         Source: law I4; [KB09], section 3.
         """
-        weights, factors = self.normalize()
-        order = jnp.argsort(-jnp.abs(weights))
-        first, *others = (a[:, order] for a in factors)
-        turn = phase(weights[order])
-        for n, a in enumerate(others):
-            if a.shape[0] == 0:
-                continue
-            largest = jnp.argmax(jnp.abs(a), axis=0)
-            sign = phase(jnp.take_along_axis(a, largest[None, :], axis=0)[0])
-            others[n], turn = a * sign.conj()[None, :], turn * sign
-        return CPTensor(
-            jnp.abs(weights[order]).astype(weights.dtype), (first * turn[None, :], *others)
-        )
+        return _arranged(CPTensor(*checked("cp.CPTensor.arrange", self)))
 
     @any_mesh
     def mode_dot(self, matrix: ArrayLike, mode: int) -> "CPTensor":
@@ -334,6 +308,46 @@ class CPTensor(NamedTuple):
 
     def __truediv__(self, other: ArrayLike) -> "CPTensor":
         return self * (1 / jnp.asarray(other))
+
+
+# One program each, so that eager calls cost little.
+
+
+@jax.jit
+def _norm(cp: CPTensor) -> Array:
+    # Of the normalised model, whose squares are in range wherever its weights are.
+    weights, factors = _normalized(cp)
+    largest = lax.stop_gradient(jnp.max(jnp.abs(weights), initial=0))
+    scale = jnp.where(largest > 0, largest, 1).astype(weights.dtype)
+    model = CPTensor(weights / scale, factors)
+    norm = square_root(wide_inner(model, model).real)
+    return (norm * scale.real.astype(norm.dtype)).astype(weights.real.dtype)
+
+
+@jax.jit
+def _normalized(cp: CPTensor) -> CPTensor:
+    dtype, wide = cp.weights.dtype, accumulator(cp.weights.dtype)
+    weights, columns = cp.weights.astype(wide), []
+    for a in cp.factors:
+        norms = column_norms(a).astype(wide)
+        weights = weights * norms
+        columns.append((a.astype(wide) / jnp.where(norms == 0, 1, norms)[None, :]).astype(dtype))
+    return CPTensor(weights.astype(dtype), tuple(columns))
+
+
+@jax.jit
+def _arranged(cp: CPTensor) -> CPTensor:
+    weights, factors = _normalized(cp)
+    order = jnp.argsort(-jnp.abs(weights))
+    first, *others = (a[:, order] for a in factors)
+    turn = phase(weights[order])
+    for n, a in enumerate(others):
+        if a.shape[0] == 0:
+            continue
+        largest = jnp.argmax(jnp.abs(a), axis=0)
+        sign = phase(jnp.take_along_axis(a, largest[None, :], axis=0)[0])
+        others[n], turn = a * sign.conj()[None, :], turn * sign
+    return CPTensor(jnp.abs(weights[order]).astype(weights.dtype), (first * turn[None, :], *others))
 
 
 def _replaced(name: str, cp: CPTensor, n: int, factor: Array) -> CPTensor:

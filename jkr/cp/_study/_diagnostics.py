@@ -1,5 +1,7 @@
 """Reasons to trust a CP model, or not: core consistency, and components that oppose each other."""
 
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
-from jkr._contractions._reconstruct import dense
+from jkr._linalg._cg import as_vector, solve_symmetric
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._psd import psd_solve
 from jkr._linalg._small import gram
@@ -17,6 +19,8 @@ from jkr.cp._model._cptensor import CPTensor, checked, phase
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
 
+_STEPS = 500  # of conjugate gradients, for a core with entry weights
+
 
 @any_mesh
 def core_consistency(
@@ -24,7 +28,7 @@ def core_consistency(
 ) -> Array:
     """Core consistency (CORCONDIA) of a CP model, 100·(1 − Σ|G − I|²/R): at most 100.
 
-    G = T ×₁ A_1⁺ … ×_N A_N⁺ is the Tucker core that fits the tensor best with the model's factors
+    G, T ×₁ A_1⁺ … ×_N A_N⁺ of complete data, is the Tucker core that fits best with the factors
     (weights spread evenly over them), I the superdiagonal core that a CP model stands for. Near 100
     the components describe what is there; well below, or negative, some of them describe what
     others do, too: the rank is too large. The pseudo-inverses are applied mode by mode, and their
@@ -33,8 +37,8 @@ def core_consistency(
     Args:
         cp: a model, a CPTensor (I_1, …, I_N) of rank R.
         tensor: T (I_1, …, I_N), N ≥ 2, that it is a model of.
-        entry_weights: (I_1, …, I_N), zero where an entry is unobserved; there the model stands for
-            it. Other weights do not count.
+        entry_weights: W (I_1, …, I_N), zero where an entry is unobserved: the core is fitted to the
+            observed entries, as they are weighed.
 
     Returns:
         Real scalar; 100 where the model is exact and its components independent, 100·(1 − k/R)
@@ -65,22 +69,53 @@ def _core_consistency(model: CPTensor, tensor: Tensor) -> Array:
     dtype, wide = like.real.dtype, accumulator(like.dtype)
     weights, *factors = (a.astype(wide) for a in leaves)
     model = CPTensor(weights, tuple(factors))
-    tensor = tensor.astype(wide).filled(lambda: dense(*model))
+    tensor = tensor.astype(wide)
     weights, units = model.normalize()
     size, order = jnp.abs(weights), len(units)
     share = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** (1 / order), 0).astype(wide)
     shares = (share * phase(weights), *(share,) * (order - 1))
     evens = [unit * s[None, :] for unit, s in zip(units, shares, strict=True)]
-    core = tensor.project(evens)
-    # One mode at a time in front, so that after all of them the modes are in order again.
-    for a in evens:
-        columns = jnp.moveaxis(core, 0, -1).reshape(-1, core.shape[0])
-        columns = psd_solve(gram(a, a), columns.T).T
-        core = columns.reshape(*core.shape[1:], core.shape[0])
+    grams = [gram(a, a) for a in evens]
+
+    def of_complete(projected: Array) -> Array:
+        # One mode at a time in front, so that after all of them the modes are in order again.
+        for G in grams:
+            columns = jnp.moveaxis(projected, 0, -1).reshape(-1, projected.shape[0])
+            solved = psd_solve(G, columns.T).T
+            projected = solved.reshape(*projected.shape[1:], projected.shape[0])
+        return projected
+
+    projected = tensor.project(evens)
+    if tensor.uniform:
+        core = of_complete(projected)
+    else:
+        core = _core_of_observed(tensor, evens, projected, of_complete)
     rank = weights.shape[0]
     diagonal = core[(jnp.arange(rank),) * order]
     total = jnp.sum((core * core.conj()).real) - 2 * jnp.sum(diagonal.real) + rank
     return (100 * (1 - total / rank)).astype(dtype)
+
+
+def _core_of_observed(
+    tensor: Tensor, evens: Sequence[Array], projected: Array, of_complete: Callable[[Array], Array]
+) -> Array:
+    """The core that fits weighted entries best: conjugate gradients on its normal equations.
+
+    Those of complete data precondition them; in their norm no eigenvalue exceeds the largest
+    entry weight.
+    """
+    largest = tensor.scale().weight.astype(projected.dtype)
+    b, back = as_vector((projected / largest,))
+
+    def multiply(v: Array) -> Array:
+        (core,) = back(v)
+        return as_vector((tensor.project_back(core, evens) / largest,))[0]
+
+    def precondition(v: Array) -> Array:
+        return as_vector((of_complete(*back(v)),))[0]
+
+    (core,) = back(solve_symmetric(multiply, precondition, b, steps=_STEPS))
+    return core
 
 
 @any_mesh
@@ -108,7 +143,12 @@ def degeneracy(cp: CPTensor) -> Array:
 
     Source: law I10ᴴ; [MB94]; [KDS08].
     """
-    weights, factors = CPTensor(*checked("cp.degeneracy", cp)).normalize()
+    return _degeneracy(CPTensor(*checked("cp.degeneracy", cp)))
+
+
+@jax.jit
+def _degeneracy(cp: CPTensor) -> Array:
+    weights, factors = cp.normalize()
     turn = jnp.where(weights == 0, 0, phase(weights))
     cosines = hadamard(*(gram(a, a) for a in factors))
     cosines = (turn.conj()[:, None] * cosines * turn[None, :]).real
