@@ -18,7 +18,8 @@ KEY = jax.random.key(0)
 
 
 def low_rank(shape, rank, dtype="float64", seed=3):
-    return np.asarray(cp.random(jax.random.key(seed), shape, rank, dtype=dtype).full())
+    made = jax.jit(lambda: cp.random(jax.random.key(seed), shape, rank, dtype=dtype).full())
+    return np.asarray(made())
 
 
 def noisy(shape, seed=4, dtype="float64"):

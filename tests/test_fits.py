@@ -7,6 +7,7 @@ a program to compile.
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -45,6 +46,7 @@ FITS = {
 }
 
 
+@partial(jax.jit, static_argnums=0)
 def draw(dtype):
     """A model of which noisy data are made, and a larger one that is itself the data."""
     truth, larger = (cp.random(jax.random.key(k), SHAPE, 2 * k, dtype=dtype) for k in (1, 2))
@@ -55,11 +57,19 @@ def positive(model):
     return cp.CPTensor(model.weights, tuple(map(jnp.abs, model.factors)))
 
 
-WEIGHTS = jax.random.uniform(jax.random.key(7), SHAPE) + 0.1
-SEEN = jax.random.bernoulli(jax.random.key(8), 0.8, SHAPE)
-START = positive(cp.random(jax.random.key(5), SHAPE, 2))
-COUNTS = 3 * positive(cp.random(jax.random.key(1), SHAPE, 2)).full()
-COUNTS = jax.random.poisson(jax.random.key(2), COUNTS).astype(float)
+@jax.jit
+def drawn():
+    """In one program: every operation outside of one is compiled by itself."""
+    mean = 3 * positive(cp.random(jax.random.key(1), SHAPE, 2)).full()
+    return (
+        jax.random.uniform(jax.random.key(7), SHAPE) + 0.1,
+        jax.random.bernoulli(jax.random.key(8), 0.8, SHAPE),
+        positive(cp.random(jax.random.key(5), SHAPE, 2)),
+        jax.random.poisson(jax.random.key(2), mean).astype(float),
+    )
+
+
+WEIGHTS, SEEN, START, COUNTS = drawn()
 # Options of the solver; weights and the start beside them.
 PROBLEMS = {
     "plain": {},

@@ -14,16 +14,28 @@ from jkr.cp import losses
 
 KEY = jax.random.key(0)
 SHAPE = (9, 8, 7)
-TRUTH = cp.random(jax.random.key(1), SHAPE, 2)
-POSITIVE = cp.CPTensor(TRUTH.weights, tuple(map(jnp.abs, TRUTH.factors)))
-LOGARITHM = TRUTH._replace(weights=TRUTH.weights / 3)
-COUNTS = jax.random.poisson(jax.random.key(2), 3 * POSITIVE.full()).astype(float)
-MORE = jax.random.poisson(jax.random.key(2), jnp.exp(LOGARITHM.full())).astype(float)
-ODDS = POSITIVE.full() / (1 + POSITIVE.full())
-ODDS = jax.random.bernoulli(jax.random.key(3), ODDS).astype(float)
-LOGIT = cp.random(jax.random.key(1), (20, 18, 16), 2)
-BITS = jax.random.bernoulli(jax.random.key(3), jax.nn.sigmoid(LOGIT.full())).astype(float)
-NOISY = TRUTH.full() + 0.3 * jax.random.normal(jax.random.key(4), SHAPE)
+
+
+@jax.jit
+def drawn():
+    """Models, and data of them, in one program."""
+    truth = cp.random(jax.random.key(1), SHAPE, 2)
+    positive = cp.CPTensor(truth.weights, tuple(map(jnp.abs, truth.factors)))
+    logarithm = truth._replace(weights=truth.weights / 3)
+    odds = positive.full() / (1 + positive.full())
+    logit = cp.random(jax.random.key(1), (20, 18, 16), 2)
+    counts, more, ones, bits = (
+        jax.random.poisson(jax.random.key(2), 3 * positive.full()),
+        jax.random.poisson(jax.random.key(2), jnp.exp(logarithm.full())),
+        jax.random.bernoulli(jax.random.key(3), odds),
+        jax.random.bernoulli(jax.random.key(3), jax.nn.sigmoid(logit.full())),
+    )
+    data = tuple(d.astype(float) for d in (counts, more, ones, bits))
+    noisy = truth.full() + 0.3 * jax.random.normal(jax.random.key(4), SHAPE)
+    return (truth, positive, logarithm, logit), (*data, noisy)
+
+
+(TRUTH, POSITIVE, LOGARITHM, LOGIT), (COUNTS, MORE, ODDS, BITS, NOISY) = drawn()
 
 
 def log_cosh(m, x):

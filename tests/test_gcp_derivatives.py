@@ -14,17 +14,26 @@ from jkr import cp
 from jkr.cp import losses
 
 SHAPE = (4, 5, 6)
-TRUTH = cp.random(jax.random.key(0), SHAPE, 2)
-POSITIVE = cp.CPTensor(TRUTH.weights, tuple(map(jnp.abs, TRUTH.factors)))
-NOISY = TRUTH.full() + 0.3 * jax.random.normal(jax.random.key(7), SHAPE)
-# Not zero: there the data of a Poisson loss would leave their range.
-COUNTS = 1 + jax.random.poisson(jax.random.key(1), 3 * POSITIVE.full()).astype(float)
-SHARES = 0.1 + 0.8 * jax.nn.sigmoid(NOISY)
-COMPLEX = cp.random(jax.random.key(0), SHAPE, 2, dtype=complex).full()
-COMPLEX = COMPLEX + 0.2 * jax.random.normal(jax.random.key(3), SHAPE, complex)
-WEIGHTS = jax.random.uniform(jax.random.key(8), SHAPE) + 0.3
-MASK = jax.random.bernoulli(jax.random.key(9), 0.75, SHAPE)
-START = cp.random(jax.random.key(1), SHAPE, 2)
+
+
+@jax.jit
+def drawn():
+    """In one program: every operation outside of one is compiled by itself."""
+    truth = cp.random(jax.random.key(0), SHAPE, 2)
+    positive = cp.CPTensor(truth.weights, tuple(map(jnp.abs, truth.factors)))
+    noisy = truth.full() + 0.3 * jax.random.normal(jax.random.key(7), SHAPE)
+    # Not zero: there the data of a Poisson loss would leave their range.
+    counts = 1 + jax.random.poisson(jax.random.key(1), 3 * positive.full()).astype(float)
+    noise = jax.random.normal(jax.random.key(3), SHAPE, complex)
+    shares = 0.1 + 0.8 * jax.nn.sigmoid(noisy)
+    in_the_plane = cp.random(jax.random.key(0), SHAPE, 2, dtype=complex).full() + 0.2 * noise
+    weights = jax.random.uniform(jax.random.key(8), SHAPE) + 0.3
+    mask = jax.random.bernoulli(jax.random.key(9), 0.75, SHAPE)
+    start = cp.random(jax.random.key(1), SHAPE, 2)
+    return noisy, counts, shares, in_the_plane, weights, mask, start
+
+
+NOISY, COUNTS, SHARES, COMPLEX, WEIGHTS, MASK, START = drawn()
 
 
 def fit(x, loss=losses.gaussian, **options):

@@ -17,6 +17,7 @@ SHAPE = (4, 5, 6)
 TIGHT = {"tol": 0, "max_iters": 1500}
 
 
+@partial(jax.jit, static_argnums=range(5))  # one program, not one an operation
 def tensor(rank, noise, dtype=float, shape=SHAPE, seed=0):
     x = cp.random(jax.random.key(seed), shape, rank, dtype=dtype).full()
     e = jax.random.normal(jax.random.key(seed + 100), shape, dtype)
