@@ -69,6 +69,6 @@ def project(
     init = CPTensor(jnp.ones_like(weights), start)
     found = solver.fit(name, made, rank, None, init).cp
     scores = found.factors[n] * found.weights[None, :]
-    weights = weights.astype(scores.dtype)
+    weights = weights.astype(scores.dtype)[None, :]
     there = weights != 0
     return jnp.where(there, scores / jnp.where(there, weights, 1), 0)
