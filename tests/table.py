@@ -208,12 +208,6 @@ def normalize_reference(w, *factors):
     return w, tuple(a / n[None, :].astype(a.dtype) for a, n in zip(factors, norms, strict=True))
 
 
-def arrange_reference(w, *factors):
-    w, factors = normalize_reference(w, *factors)
-    order = np.argsort(-np.abs(np.asarray(jax.lax.stop_gradient(w))))
-    return w[order], tuple(a[:, order] for a in factors)
-
-
 def dense_khatri_rao(*ms):
     letters = "abcdef"[: len(ms)]
     product = jnp.einsum(f"{','.join(c + 'z' for c in letters)}->{letters}z", *ms)
@@ -302,7 +296,10 @@ def ball_reference(y, radius):
 # A constraint and its proximal operator, of a matrix and of two positive numbers: the step, and one
 # that the constraint depends on. Both are multiplied where it is a penalty.
 CONSTRAINTS = {
-    "nonnegative": (lambda size: cp.constraints.nonnegative(), lambda y, *_: y * (y > 0)),
+    "nonnegative": (
+        lambda size: cp.constraints.nonnegative(),
+        lambda y, *_: jnp.where(y > 0, y, 0),
+    ),
     "simplex": (lambda size: cp.constraints.simplex(), simplex_reference),
     "ball": (cp.constraints.ball, lambda y, step, size: ball_reference(y, size)),
     "l1": (

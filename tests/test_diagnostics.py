@@ -60,9 +60,10 @@ def test_the_core_is_fitted_to_the_observed_entries_as_they_are_weighed(dtype):
     model = cp.random(jax.random.key(1), (5, 6, 7), 3, dtype=dtype)
     x = model.full() + jax.random.normal(jax.random.key(2), model.shape, dtype)
     consistency = jax.jit(lambda x, w: cp.core_consistency(model, x, entry_weights=w))
+    uneven = jax.random.uniform(jax.random.key(9), x.shape)
     for seed, share in enumerate((0.4, 0.7, 0.95)):
         seen = jax.random.bernoulli(jax.random.key(seed), share, x.shape)
-        for w in (seen.astype(float), seen * jax.random.uniform(jax.random.key(9), x.shape)):
+        for w in (seen.astype(float), jnp.where(seen, uneven, 0)):
             ours = consistency(jnp.where(seen, x, jnp.nan), w)
             assert_allclose(ours, densely(jnp.where(seen, x, 0), model, np.asarray(w)), rtol=1e-6)
     assert_allclose(cp.core_consistency(model, model.full(), entry_weights=seen), 100, atol=1e-6)

@@ -42,8 +42,8 @@ UNSOURCED = {
 def found(name):
     value = jkr
     name = name.replace("operators.Product", "operators.KhatriRao")  # which inherits it
-    for part in name.replace("@", "__matmul__").split("."):
-        value = getattr(value, part)
+    for part in name.split("."):
+        value = getattr(value, {"@": "__matmul__", "+": "__add__", "*": "__mul__"}.get(part, part))
     return value
 
 

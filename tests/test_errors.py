@@ -25,8 +25,20 @@ def fitted(*shape):
     return cp.als(np.ones(shape), 2, key=KEY, max_iters=2)
 
 
-def fails(*arrays):
-    raise RuntimeError("no such thing")
+class Failing:
+    """A function of the user's that fails; by the same name in every process."""
+
+    def __call__(self, *arrays):
+        raise RuntimeError("no such thing")
+
+    def __repr__(self):
+        return "failing"
+
+    def __hash__(self):
+        return 0
+
+    def __eq__(self, other):
+        return isinstance(other, Failing)
 
 
 def in_32_bits(call):
@@ -674,13 +686,13 @@ ERRORS = [
         "cp.gcp: penalty needs to give one real number, got shape (2, 1), float64",
     ),
     (
-        lambda: cp.gcp(z(2, 3), 1, key=KEY, penalty=fails),
-        f"cp.gcp: penalty needs to be a function of the tuple of factors, got Partial({fails}), "
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, penalty=Failing()),
+        "cp.gcp: penalty needs to be a function of the tuple of factors, got failing, "
         "which fails with: no such thing",
     ),
     (
-        lambda: cp.loss(model(2, 3), z(2, 3), loss=fails),
-        f"cp.loss: loss needs to be a function of (model, data), got {fails}, which fails with: "
+        lambda: cp.loss(model(2, 3), z(2, 3), loss=Failing()),
+        "cp.loss: loss needs to be a function of (model, data), got failing, which fails with: "
         "no such thing",
     ),
     # what is done to models
@@ -719,6 +731,18 @@ ERRORS = [
     (
         lambda: cp.factor_match_score(model(2, 3), model(4, 3), modes=()),
         "cp.factor_match_score: needs a mode to compare, got modes=()",
+    ),
+    (
+        lambda: cp.project(cp.CPTensor(1j * np.ones(2), model(2, 3).factors), z(4, 3), 0),
+        "cp.project: a complex model does not go with a float64 tensor",
+    ),
+    (
+        lambda: cp.pullback(fitted(2, 3), np.ones((2, 3)), cp.CPTensor(None, model(2, 3).factors)),
+        "cp.pullback: the cotangent needs weights, got None",
+    ),
+    (
+        lambda: cp.rank_scan(z(2, 3), (1,), key=KEY, tol=-1.0),
+        "cp.rank_scan: tol needs to be finite and nonnegative, got -1.0",
     ),
     (
         lambda: cp.project(model(2, 3), z(4, 2), 0),

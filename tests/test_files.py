@@ -39,6 +39,8 @@ def test_batches_many_modes_and_pairs(tmp_path):
     found = cp.load(tmp_path / "batch.npz")
     assert found.weights.shape == (3, 2)
     assert_array_equal(np.stack(found.factors), np.stack(batch.factors))
+    cp.save(tmp_path / "ones", cp.CPTensor(None, batch.factors))
+    assert_array_equal(cp.load(tmp_path / "ones").weights, np.ones((3, 2)))
 
 
 def test_numpy_reads_it_without_pickle(tmp_path):

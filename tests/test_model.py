@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+import scipy.optimize
 from numpy.testing import assert_allclose
 
 from jkr import cp
@@ -141,4 +142,28 @@ def test_weights_that_are_not_given_are_ones():
     assert model.rank == 2
     assert model.full().dtype == "float32"
     assert_allclose(model.full(), model.factors[0] @ model.factors[1].T, rtol=1e-6)
-    assert_allclose(cp.loss(model, model.full()), 0, atol=1e-10)
+    assert_allclose(cp.loss(model, model.full()), 0, atol=1e-5)
+
+
+def test_scores_of_new_samples():
+    a, others = draw((3, 4, 5), 2), (0, 2)
+    model = cp.CPTensor(jnp.array([-2.0, 0.0]), a.factors)  # a weight of either kind
+    scores = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2, (6, 2)))
+    x = model._replace(factors=(a.factors[0], scores, a.factors[2])).full()
+    for nonnegative in (False, True):
+        found = cp.project(model, x, 1, nonnegative=nonnegative)
+        assert_allclose(found[:, 0], scores[:, 0], rtol=1e-8)
+        assert_allclose(found[:, 1], 0)
+    K = np.asarray(oracles.khatri_rao(*(np.asarray(a.factors[n]) for n in others)))
+    y = np.random.default_rng(1).standard_normal((3, 6, 5))
+    found = cp.project(cp.CPTensor(None, a.factors), y, 1, nonnegative=True)
+    expected = [scipy.optimize.nnls(K, row)[0] for row in oracles.unfold(y, 1)]
+    assert_allclose(found, expected, atol=1e-6)
+    seen = np.random.default_rng(2).uniform(size=y.shape) > 0.3
+    seen[:, 2] = False
+    found = cp.project(
+        cp.CPTensor(None, a.factors), np.where(seen, y, np.nan), 1, entry_weights=seen
+    )
+    rows = zip(oracles.unfold(y, 1), oracles.unfold(seen, 1), strict=True)
+    expected = [np.linalg.lstsq(K[s], row[s])[0] if s.any() else np.zeros(2) for row, s in rows]
+    assert_allclose(found, expected, atol=1e-8)

@@ -53,6 +53,7 @@ from jkr._check._models import all_but as all_but
 from jkr._check._models import along_mode as along_mode
 from jkr._check._models import axes as axes
 from jkr._check._models import compared_modes as compared_modes
+from jkr._check._models import goes_with as goes_with
 from jkr._check._models import indices as indices
 from jkr._check._models import model as model
 from jkr._check._models import multiplier as multiplier

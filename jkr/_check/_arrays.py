@@ -40,7 +40,7 @@ def _native(name: str, x: Any) -> Any:
             f"{name}: a masked array goes where a tensor with missing entries may; here pass "
             "x.filled(value)"
         )
-    if x.dtype.char in "gG":
+    if x.dtype.kind in "fc" and x.dtype.char in "gG":
         cure = "complex128" if x.dtype.kind == "c" else "float64"
         raise ValueError(f"{name}: JAX has no {x.dtype}; pass x.astype('{cure}')")
     return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))

@@ -58,14 +58,21 @@ def model(
 ) -> tuple[list[Array], Array]:
     """Factors and weights of a model: of that shape, rank and dtype."""
     given_weights, given_factors = parts(name, cp)
+    if given_weights is None and what == "cotangent":  # where ones would be no default
+        raise ValueError(f"{name}: the cotangent needs weights, got None")
     arrays, given_rank = factors(name, given_factors, shape)
     if given_rank != rank:
         raise ValueError(f"{name}: {what} has rank {given_rank}, and rank {rank} was asked for")
     arrays.append(weights(name, given_weights, rank, arrays[0].dtype))
-    if any(jnp.iscomplexobj(a) for a in arrays) and not jnp.issubdtype(dtype, jnp.complexfloating):
-        raise ValueError(f"{name}: a complex {what} does not go with a {dtype} tensor")
+    goes_with(name, what, arrays, dtype)
     *arrays, w = (a if a.dtype == dtype else a.astype(dtype) for a in arrays)
     return arrays, w
+
+
+def goes_with(name: str, what: str, arrays: Sequence[Array], dtype: DTypeLike) -> None:
+    """A complex model, only beside a complex tensor."""
+    if any(jnp.iscomplexobj(a) for a in arrays) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"{name}: a complex {what} does not go with a {dtype} tensor")
 
 
 def several_modes(name: str, shape: Sizes) -> None:
@@ -79,7 +86,7 @@ def multiplier(name: str, x: Any) -> Array:
     s = array(name, x, "a scalar")
     if s.ndim:
         raise ValueError(f"{name}: needs a scalar, got shape {s.shape}")
-    return s
+    return jnp.asarray(x.item()) if isinstance(x, np.number) else s  # as Python's: of no width
 
 
 def compared_modes(name: str, value: Any, one: Sizes, other: Sizes) -> tuple[int, ...]:
@@ -112,9 +119,9 @@ def along_mode(name: str, matrix: ArrayLike, size: int) -> Array:
 
 def indices(name: str, value: Any, size: int) -> Any:
     """What picks entries of an axis of that size: an int, several, a slice, or a mask."""
-    if isinstance(value, slice | Tracer):
+    if isinstance(value, slice) or (isinstance(value, Tracer) and value.ndim < 2):
         return value
-    picked = np.asarray(value)
+    picked = np.empty(value.shape) if isinstance(value, Tracer) else np.asarray(value)
     if picked.dtype == bool and picked.shape == (size,):
         return np.flatnonzero(picked)
     if picked.ndim > 1 or not (np.issubdtype(picked.dtype, np.integer) or picked.size == 0):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.tree_util import Partial
 
 from jkr._check._arrays import Sizes, listed
 
@@ -105,7 +106,8 @@ def _traced(name: str, rule: str, value: Any, *arguments: Any) -> Any:
     try:
         return jax.eval_shape(value, *arguments)
     except Exception as error:  # whatever goes wrong there, it is the function that fails
-        raise ValueError(f"{name}: {rule}, got {value!r}, which fails with: {error}") from error
+        named = value.func if isinstance(value, Partial) else value
+        raise ValueError(f"{name}: {rule}, got {named!r}, which fails with: {error}") from error
 
 
 def value_of_penalty(name: str, kind: str, value: Any) -> None:

@@ -123,8 +123,28 @@ def _poisson(m: Array, x: Array) -> Array:
     return m - x * jnp.log(m + _TINY)
 
 
+def _poisson_log(m: Array, x: Array) -> Array:
+    return jnp.exp(m) - x * m
+
+
+def _bernoulli_odds(m: Array, x: Array) -> Array:
+    return jnp.log1p(m) - x * jnp.log(m + _TINY)
+
+
+def _share(odds: Array) -> Array:
+    return odds / (1 + odds)
+
+
+def _bernoulli_logit(m: Array, x: Array) -> Array:
+    return jax.nn.softplus(m) - x * m
+
+
 def _gamma(m: Array, x: Array) -> Array:
     return x / (m + _TINY) + jnp.log(m + _TINY)
+
+
+def _rayleigh(m: Array, x: Array) -> Array:
+    return 2 * jnp.log(m + _TINY) + pi / 4 * (x / (m + _TINY)) ** 2
 
 
 # What each is, for the documentation: `help` shows the class.
@@ -138,17 +158,17 @@ poisson = Loss(_poisson, nonnegative=True, low=0, name="poisson")
 
 Source: [HKD20]; [CK12].
 """
-poisson_log = Loss(lambda m, x: jnp.exp(m) - x * m, low=0, expected=jnp.exp, name="poisson_log")
+poisson_log = Loss(_poisson_log, low=0, expected=jnp.exp, name="poisson_log")
 """Counts, eᵐ − x m; m is the logarithm of the mean of a Poisson distribution.
 
 Source: [HKD20].
 """
 bernoulli_odds = Loss(
-    lambda m, x: jnp.log1p(m) - x * jnp.log(m + _TINY),
+    _bernoulli_odds,
     nonnegative=True,
     low=0,
     high=1,
-    expected=lambda m: m / (1 + m),
+    expected=_share,
     name="bernoulli_odds",
 )
 """Zeros and ones, log(1 + m) − x log m; m ≥ 0 are the odds of a one, which is expected m/(1 + m).
@@ -156,7 +176,7 @@ bernoulli_odds = Loss(
 Source: [HKD20].
 """
 bernoulli_logit = Loss(
-    lambda m, x: jax.nn.softplus(m) - x * m,
+    _bernoulli_logit,
     low=0,
     high=1,
     expected=jax.nn.sigmoid,
@@ -172,7 +192,7 @@ gamma = Loss(_gamma, nonnegative=True, low=0, name="gamma")
 Source: [HKD20].
 """
 rayleigh = Loss(
-    lambda m, x: 2 * jnp.log(m + _TINY) + pi / 4 * (x / (m + _TINY)) ** 2,
+    _rayleigh,
     nonnegative=True,
     low=0,
     name="rayleigh",

@@ -5,6 +5,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._linalg._dtypes import accumulator
 from jkr._mesh import any_mesh
 from jkr.cp._fit._als import ALS
 from jkr.cp._model._cptensor import CPTensor, checked
@@ -34,10 +35,11 @@ def project(
         entry_weights: those of the new data; zeros are unobserved.
 
     Returns:
-        Array (J, R), of the dtype of the tensor: the factor in place of that of the mode.
+        Array (J, R), of the dtype of the tensor, the factor in place of that of the mode.
 
     Raises:
-        ValueError: no CP model; a mode out of range; a tensor of another shape; and as `als`.
+        ValueError: no CP model, or a complex one beside real data; a mode out of range; a tensor of
+            another shape; and as `als`.
 
     Example:
         >>> import jax, jkr
@@ -56,19 +58,19 @@ def project(
     weights, factors = checked(name, cp)
     n = _check.mode(name, mode, len(factors))
     _check.all_but(name, n, tuple(a.shape[0] for a in factors), made.shape)
-    rank = weights.shape[0]
-    # One sweep of ALS; nonnegative scores are improved until rounding stops them.
-    start = (*factors[:n], jnp.zeros((made.shape[n], rank), weights.dtype), *factors[n + 1 :])
-    others = tuple(m for m in range(len(factors)) if m != n)
+    _check.goes_with(name, "model", (weights,), made.dtype)
+    scores = jnp.zeros((made.shape[n], weights.shape[0]), weights.dtype)
+    first, *_ = others = tuple(m for m in range(len(factors)) if m != n)
+    # The weights go to a factor that stays, so that it is the scores that ALS finds: in one sweep,
+    # or, nonnegative ones, in as many as change the fit.
+    held = {m: factors[m] for m in others} | {first: factors[first] * weights[None, :]}
+    start = tuple(held.get(m, scores) for m in range(len(factors)))
     solver = ALS(
         fixed_modes=others,
         nonnegative=(n,) if nonnegative else (),
-        tol=0.0,
+        tol=float(jnp.finfo(accumulator(made.dtype)).eps),
         max_iters=500 if nonnegative else 1,
     )
     init = CPTensor(jnp.ones_like(weights), start)
-    found = solver.fit(name, made, rank, None, init).cp
-    scores = found.factors[n] * found.weights[None, :]
-    weights = weights.astype(scores.dtype)[None, :]
-    there = weights != 0
-    return jnp.where(there, scores / jnp.where(there, weights, 1), 0)
+    found = solver.fit(name, made, weights.shape[0], None, init).cp
+    return found.factors[n] * found.weights[None, :]

@@ -198,8 +198,8 @@ class CPTensor(NamedTuple):
             mode: n.
 
         Returns:
-            CPTensor of the same rank: Aₙ replaced by M Aₙ; of one mode less, with weights
-            λ∘(vᵀAₙ).
+            CPTensor of the same rank, with M Aₙ in place of Aₙ; with a vector one of a mode less,
+            and weights λ∘(vᵀAₙ).
 
         Raises:
             ValueError: as `full`; a mode out of range; a matrix of another number of columns; a

@@ -85,6 +85,8 @@ def load(path: str | os.PathLike[str]) -> CPTensor:
 def named(name: str, cp: CPTensor) -> dict[str, np.ndarray]:
     """The entries of the file."""
     weights, factors = _check.parts(name, cp)
+    if weights is None:
+        weights = jnp.ones_like(jnp.asarray(factors[0])[..., 0, :])
     given = {"weights": weights} | {f"factor_{n}": a for n, a in enumerate(factors)}
     _check.concrete(name, "works", given)
     arrays = {key: np.asarray(_check.array(name, a)) for key, a in given.items()}

@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
+from jkr._linalg._dtypes import accumulator
 from jkr._mesh import any_mesh
 from jkr.cp._fit._als import ALS
 from jkr.cp._fit._solver import refuse_bad_data
@@ -148,6 +149,7 @@ def rank_scan(
     counts = _check.ranks(name, ranks)
     restarts = _check.at_least(name, "restarts", restarts, 2)
     key = _check.key(name, key)
+    tol = _check.at_least_zero(name, "tol", tol, jnp.finfo(accumulator(made.dtype)).dtype)
     solver = ALS(nonnegative=nonnegative, l2=l2, tol=tol, max_iters=max_iters)
     found = [
         _scanned(made, jax.random.fold_in(key, rank), solver, rank, restarts) for rank in counts
