@@ -733,7 +733,7 @@ ERRORS = [
         "cp.factor_match_score: needs a mode to compare, got modes=()",
     ),
     (
-        lambda: cp.project(cp.CPTensor(1j * np.ones(2), model(2, 3).factors), z(4, 3), 0),
+        lambda: cp.project((1j * z(2), (1j * z(2, 2), 1j * z(3, 2))), z(4, 3), 0),
         "cp.project: a complex model does not go with a float64 tensor",
     ),
     (

@@ -268,17 +268,11 @@ class CPTensor(NamedTuple):
         Raises:
             ValueError: what is no CP model, or one of another shape.
         """
-        name = "cp.CPTensor.+"
-        one, two = (CPTensor(*checked(name, model)) for model in (self, other))
-        _check.same_shape(name, one.shape, two.shape)
-        w, v, *both = promoted(one.weights, two.weights, *one.factors, *two.factors)
-        pairs = zip(both[: len(one.factors)], both[len(one.factors) :], strict=True)
-        sides = tuple(jnp.concatenate(pair, axis=1) for pair in pairs)
-        return CPTensor(jnp.concatenate([w, v]), sides)
+        return _sum(self, other)
 
     def __radd__(self, other: Any) -> "CPTensor":
         """The sum; with 0 on the left, where `sum` begins, the model."""
-        return self if isinstance(other, int) and other == 0 else CPTensor.__add__(other, self)
+        return self if isinstance(other, int) and other == 0 else _sum(other, self)
 
     @any_mesh
     def __mul__(self, other: ArrayLike) -> "CPTensor":
@@ -298,7 +292,8 @@ class CPTensor(NamedTuple):
         scalar, weights, *factors = promoted(_check.multiplier(name, other), weights, *factors)
         return CPTensor(scalar * weights, tuple(factors))
 
-    __rmul__ = __mul__
+    def __rmul__(self, other: Any) -> "CPTensor":
+        return self * other
 
     def __neg__(self) -> "CPTensor":
         return self * -1
@@ -348,6 +343,15 @@ def _arranged(cp: CPTensor) -> CPTensor:
         sign = phase(jnp.take_along_axis(a, largest[None, :], axis=0)[0])
         others[n], turn = a * sign.conj()[None, :], turn * sign
     return CPTensor(jnp.abs(weights[order]).astype(weights.dtype), (first * turn[None, :], *others))
+
+
+def _sum(a: Any, b: Any) -> CPTensor:
+    name = "cp.CPTensor.+"
+    one, two = (CPTensor(*checked(name, model)) for model in (a, b))
+    _check.same_shape(name, one.shape, two.shape)
+    w, v, *both = promoted(one.weights, two.weights, *one.factors, *two.factors)
+    pairs = zip(both[: len(one.factors)], both[len(one.factors) :], strict=True)
+    return CPTensor(jnp.concatenate([w, v]), tuple(jnp.concatenate(pair, axis=1) for pair in pairs))
 
 
 def _replaced(name: str, cp: CPTensor, n: int, factor: Array) -> CPTensor:
