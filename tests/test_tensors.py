@@ -157,12 +157,12 @@ def test_scale_tells_what_cannot_be_fitted(kind, rng):
 @everywhere
 def test_projections_are_products_with_every_mode(kind, dtype, rng):
     tensor, x, w = made(kind, dtype, rng)
-    matrices = [normal(rng, (n, 2), dtype) for n in SHAPE]
+    matrices = [normal(rng, (n, k), dtype) for n, k in zip(SHAPE, (2, 3, 1), strict=True)]
     given, conj = [jnp.asarray(u) for u in matrices], [u.conj() for u in matrices]
     expected = np.einsum("ijk,ia,jb,kc->abc", w * x, *conj)
     assert_allclose(tensor.project(given), expected, atol=1e-11)
     if kind == "weighted":
-        core = normal(rng, (2, 2, 2), dtype)
+        core = normal(rng, (2, 3, 1), dtype)
         expanded = np.einsum("abc,ia,jb,kc->ijk", core, *matrices)
         expected = np.einsum("ijk,ia,jb,kc->abc", w * expanded, *conj)
         assert_allclose(tensor.project_back(jnp.asarray(core), given), expected, atol=1e-11)

@@ -86,6 +86,7 @@ from jkr._check._options import value_of_penalty as value_of_penalty
 from jkr._check._tensors import array_of as array_of
 from jkr._check._tensors import bases as bases
 from jkr._check._tensors import data as data
+from jkr._check._tensors import data_and_weights as data_and_weights
 from jkr._check._tensors import entry_weights as entry_weights
 from jkr._check._tensors import in_range as in_range
 from jkr._check._tensors import mode as mode
@@ -96,7 +97,6 @@ from jkr._check._tensors import smoothing as smoothing
 from jkr._check._tensors import tensor as tensor
 from jkr._check._tensors import tensor_shape as tensor_shape
 from jkr._check._tensors import unfolded as unfolded
-from jkr._check._tensors import unmasked as unmasked
 from jkr._check._tensors import weights_if_any as weights_if_any
 from jkr._check._tensors import weights_of_array as weights_of_array
 from jkr._check._tensors import weights_once as weights_once

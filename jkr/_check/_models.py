@@ -119,16 +119,19 @@ def along_mode(name: str, matrix: ArrayLike, size: int) -> Array:
 
 def indices(name: str, value: Any, size: int) -> Any:
     """What picks entries of an axis of that size: an int, several, a slice, or a mask."""
-    if isinstance(value, slice) or (isinstance(value, Tracer) and value.ndim < 2):
+    if isinstance(value, slice):
         return value
-    picked = np.empty(value.shape) if isinstance(value, Tracer) else np.asarray(value)
-    if picked.dtype == bool and picked.shape == (size,):
+    traced = isinstance(value, Tracer)
+    picked = value if traced else np.asarray(value)
+    if not traced and picked.dtype == bool and picked.shape == (size,):
         return np.flatnonzero(picked)
     if picked.ndim > 1 or not (np.issubdtype(picked.dtype, np.integer) or picked.size == 0):
         raise ValueError(
             f"{name}: index needs to be an int, a sequence of ints, a slice, or a mask of "
             f"{size} booleans, got {value!r}"
         )
+    if traced:  # its values are not known yet
+        return picked
     picked = picked.astype(int)
     if np.any((picked < -size) | (picked >= size)):
         raise ValueError(f"{name}: index {value!r} is out of range for size {size}")

@@ -112,7 +112,7 @@ def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:
     return jnp.broadcast_to(w, shape)
 
 
-def unmasked(name: str, x: Any, weights: Any) -> tuple[Any, Any]:
+def data_and_weights(name: str, x: Any, weights: Any) -> tuple[Any, Any]:
     """A NumPy masked array as plain data, and entry weights that are zero where it is masked."""
     if not np.ma.isMaskedArray(x):
         return x, weights

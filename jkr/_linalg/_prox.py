@@ -23,7 +23,7 @@ def nearest_simplex(y: Array, axis: int) -> Array:
     return near if axis == 0 else near.T
 
 
-def shortened(a: Array, radius: Array) -> Array:
+def nearest_in_ball(a: Array, radius: Array) -> Array:
     """The nearest matrix with columns of at most that norm."""
     norms = column_norms(a)
     long = norms > radius

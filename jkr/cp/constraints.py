@@ -41,7 +41,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._admm import admm
 from jkr._linalg._hals import hals
-from jkr._linalg._prox import nearest_simplex, shortened, soft_threshold
+from jkr._linalg._prox import nearest_in_ball, nearest_simplex, soft_threshold
 from jkr._linalg._psd import psd_solve
 
 __all__ = ["Constraint", "ball", "l1", "nonnegative", "prox", "simplex"]
@@ -258,7 +258,7 @@ class Ball(Constraint):
 
     def prox(self, y: Array, step: Array) -> Array:
         """Longer columns, shortened."""
-        return shortened(self.cone.prox(y, step), self.radius)
+        return nearest_in_ball(self.cone.prox(y, step), self.radius)
 
 
 @jax.tree_util.register_dataclass

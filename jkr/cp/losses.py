@@ -176,11 +176,7 @@ bernoulli_odds = Loss(
 Source: [HKD20].
 """
 bernoulli_logit = Loss(
-    _bernoulli_logit,
-    low=0,
-    high=1,
-    expected=jax.nn.sigmoid,
-    name="bernoulli_logit",
+    _bernoulli_logit, low=0, high=1, expected=jax.nn.sigmoid, name="bernoulli_logit"
 )
 """Zeros and ones, log(1 + eᵐ) − x m; m is the logarithm of the odds of a one.
 
@@ -191,12 +187,7 @@ gamma = Loss(_gamma, nonnegative=True, low=0, name="gamma")
 
 Source: [HKD20].
 """
-rayleigh = Loss(
-    _rayleigh,
-    nonnegative=True,
-    low=0,
-    name="rayleigh",
-)
+rayleigh = Loss(_rayleigh, nonnegative=True, low=0, name="rayleigh")
 """Positive data, 2 log m + (π/4)(x/m)²; m ≥ 0 is the mean of a Rayleigh distribution.
 
 Source: [HKD20].

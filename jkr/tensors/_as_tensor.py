@@ -28,7 +28,7 @@ def as_tensor(name: str, tensor: Any, entry_weights: Any = None) -> Tensor:
         made = tensor if isinstance(tensor, Tensor) else _modelled(name, tensor)
         _check.tensor_shape(name, made.shape)
         return made
-    tensor, entry_weights = _check.unmasked(name, tensor, entry_weights)
+    tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
     x = _check.data(name, tensor)
     w = _check.weights_if_any(name, entry_weights, x.shape)
     _check.in_range(name, tensor, x, w)

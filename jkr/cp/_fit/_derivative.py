@@ -138,11 +138,13 @@ def linearised(objective: Objective, weights: Array, units: Factors) -> tuple[Sy
     def flat(vs: Factors) -> Array:
         return as_vector(vs)[0]
 
-    def held(vs: Factors) -> Factors:
+    def moving_part(vs: Factors) -> Factors:
         return tuple(jnp.where(mask, v, 0) for v, mask in zip(vs, masks, strict=True))
 
+    moving = moving_part(free)
+
     def project(v: Array) -> Array:
-        return flat(off_gauge(held(back(v)), held(free)))
+        return flat(off_gauge(moving_part(back(v)), moving))
 
     def restricted(f: Callable[[Factors], Factors], v: Array) -> Array:
         return project(flat(f(back(project(v)))))

@@ -91,7 +91,7 @@ def loss(
     if is_tensor(tensor):
         made = as_tensor(name, tensor, entry_weights)
     else:
-        tensor, entry_weights = _check.unmasked(name, tensor, entry_weights)
+        tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
         x = _check.inexact(name, tensor, "a tensor of numbers")
         w = _check.weights_if_any(name, entry_weights, x.shape)
         made = Dense(x, w, sharded=is_sharded(x))
