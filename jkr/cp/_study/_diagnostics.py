@@ -1,6 +1,7 @@
 """Reasons to trust a CP model, or not: core consistency, and components that oppose each other."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._cg import as_vector, solve_symmetric
 from jkr._linalg._dtypes import accumulator, promoted
-from jkr._linalg._psd import psd_solve
+from jkr._linalg._psd import inverse_root, psd_solve, rows_by_roots
 from jkr._linalg._small import gram
 from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
@@ -75,44 +76,46 @@ def _core_consistency(model: CPTensor, tensor: Tensor) -> Array:
     share = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** (1 / order), 0).astype(wide)
     shares = (share * phase(weights), *(share,) * (order - 1))
     evens = [unit * s[None, :] for unit, s in zip(units, shares, strict=True)]
-    grams = [gram(a, a) for a in evens]
-
-    def of_complete(projected: Array) -> Array:
-        # One mode at a time in front, so that after all of them the modes are in order again.
-        for G in grams:
-            columns = jnp.moveaxis(projected, 0, -1).reshape(-1, projected.shape[0])
-            solved = psd_solve(G, columns.T).T
-            projected = solved.reshape(*projected.shape[1:], projected.shape[0])
-        return projected
-
-    projected = tensor.project(evens)
     if tensor.uniform:
-        core = of_complete(projected)
+        solves = [lambda rows, a=a: psd_solve(gram(a, a), rows.T).T for a in evens]
+        core = _mode_by_mode(solves, tensor.project(evens))
     else:
-        core = _core_of_observed(tensor, evens, projected, of_complete)
+        core = _core_of_observed(tensor, evens)
     rank = weights.shape[0]
     diagonal = core[(jnp.arange(rank),) * order]
     total = jnp.sum((core * core.conj()).real) - 2 * jnp.sum(diagonal.real) + rank
     return (100 * (1 - total / rank)).astype(dtype)
 
 
-def _core_of_observed(
-    tensor: Tensor, evens: Sequence[Array], projected: Array, of_complete: Callable[[Array], Array]
-) -> Array:
+def _mode_by_mode(solves: Sequence[Callable[[Array], Array]], core: Array) -> Array:
+    """A core with each mode's rows (·, R) solved for.
+
+    The mode in front goes last, so that after all of them the modes are in order again.
+    """
+    for solve in solves:
+        rows = jnp.moveaxis(core, 0, -1).reshape(-1, core.shape[0])
+        core = solve(rows).reshape(*core.shape[1:], core.shape[0])
+    return core
+
+
+def _core_of_observed(tensor: Tensor, evens: Sequence[Array]) -> Array:
     """The core that fits weighted entries best: conjugate gradients on its normal equations.
 
     Those of complete data precondition them; in their norm no eigenvalue exceeds the largest
     entry weight.
     """
+    projected = tensor.project(evens)
     largest = tensor.scale().weight.astype(projected.dtype)
     b, back = as_vector((projected / largest,))
+    # Once, outside of the loop.
+    of_complete = [partial(rows_by_roots, inverse_root(gram(a, a))) for a in evens]
 
     def multiply(v: Array) -> Array:
         (core,) = back(v)
         return as_vector((tensor.project_back(core, evens) / largest,))[0]
 
     def precondition(v: Array) -> Array:
-        return as_vector((of_complete(*back(v)),))[0]
+        return as_vector((_mode_by_mode(of_complete, *back(v)),))[0]
 
     (core,) = back(solve_symmetric(multiply, precondition, b, steps=_STEPS))
     return core
