@@ -27,8 +27,9 @@ def tensorly_fit(x, start, sweeps):
     return recomputed_fit(x, jax.tree.map(jnp.asarray, cp.CPTensor(*fitted)))
 
 
-@pytest.mark.parametrize("sweeps", [1, 2, 7, 30])
-@pytest.mark.parametrize("data", ["serology", "kinetic fluorescence"])
+@pytest.mark.parametrize(
+    ("data", "sweeps"), [("serology", 2), ("serology", 30), ("kinetic fluorescence", 7)]
+)
 def test_same_path_as_tensorly_from_the_same_start(data, sweeps):
     if data == "serology":
         x = jkr.datasets.covid19_serology().tensor
@@ -44,10 +45,7 @@ def test_same_path_as_tensorly_from_the_same_start(data, sweeps):
     ("shape", "dtype"),
     [
         ((6, 5), "float32"),
-        ((6, 5), "complex128"),
-        ((5, 6, 4), "float64"),
         ((5, 6, 4), "complex64"),
-        ((3, 4, 5, 2), "float32"),
         ((3, 4, 5, 2), "complex128"),
         ((1, 4, 3), "float64"),
     ],

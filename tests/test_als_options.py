@@ -315,37 +315,62 @@ def test_interrupting_between_sweeps_keeps_the_restarts_done(monkeypatch):
 # Scale
 
 
+OBSERVED = np.random.default_rng(0).uniform(size=(5, 6, 7)) > 0.2
+SCALES = {"float64": (1e-25, 1e25), "float32": (1e-15, 1e15)}
+
+
 @pytest.mark.parametrize(
-    ("dtype", "scale"),
-    [("float64", 1e-25), ("float64", 1e25), ("float32", 1e-15), ("float32", 1e15)],
+    ("dtype", "options"),
+    [
+        ("float64", {"init": "svd"}),
+        ("float32", {"entry_weights": OBSERVED}),
+        ("float64", {"nonnegative": True}),
+        ("float32", {}),
+    ],
+    ids=["svd", "missing", "nonnegative", "plain"],
 )
-def test_any_scale_fits_as_well(dtype, scale):
-    x, w = noisy((5, 6, 7)), np.random.default_rng(0).uniform(size=(5, 6, 7)) > 0.2
-    for options in ({}, {"entry_weights": w}, {"nonnegative": True}, {"init": "svd"}):
-        at_one = cp.als(x.astype(dtype), 2, key=KEY, tol=0, max_iters=30, **options)
-        result = cp.als((x * scale).astype(dtype), 2, key=KEY, tol=0, max_iters=30, **options)
+def test_any_scale_fits_as_well(dtype, options):
+    x, options = noisy((5, 6, 7)).astype(dtype), {"tol": 0, "max_iters": 30} | options
+    at_one = cp.als(x, 2, key=KEY, **options)
+    for scale in SCALES[dtype]:
+        result = cp.als((x * scale).astype(dtype), 2, key=KEY, **options)
         assert_allclose(result.fit, at_one.fit, atol=1e-4 if dtype == "float32" else 1e-9)
         in_normal_form(result)
-    extreme = {"float64": 1e-290, "float32": 1e-31}[dtype]
+
+
+@pytest.mark.parametrize(("dtype", "extreme"), [("float64", 1e-290), ("float32", 1e-31)])
+def test_a_scale_near_the_end_of_the_range(dtype, extreme):
     exact = low_rank((4, 5, 6), 1).astype(dtype)
     assert cp.als((exact * extreme).astype(dtype), 1, key=KEY).fit > 0.99
-    # l2 is in the units of the data: M = scale·M' where l2 = scale^{2 − 2/3}·l2'.
-    l2 = {s: 5 * s ** (4 / 3) for s in (1.0, scale)}
+
+
+def test_l2_is_in_the_units_of_the_data():
+    # M = scale·M' where l2 = scale^{2 − 2/3}·l2'.
+    x, options = noisy((5, 6, 7)), {"key": KEY, "tol": 0, "max_iters": 30}
     fits = [
-        cp.als((x * s).astype(dtype), 2, key=KEY, l2=l2[s], tol=0, max_iters=30).fit for s in l2
+        cp.als(x * scale, 2, l2=5 * scale ** (4 / 3), **options).fit for scale in (1, 1e-25, 1e25)
     ]
-    assert_allclose(fits[0], fits[1], atol=1e-4)
-    assert abs(fits[0] - at_one.fit) > 1e-3
+    assert_allclose(fits, fits[0], atol=1e-4)
+    assert abs(fits[0] - cp.als(x, 2, **options).fit) > 1e-3
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (1, 4, 1), (1, 1), (2,) * 7, (3, 1, 2, 1, 3)], ids=str)
-@pytest.mark.parametrize("rank", [1, 9])
-def test_any_shape_and_rank_above_every_dimension(shape, rank):
-    x = low_rank(shape, 1)
-    for options in ({}, {"entry_weights": np.ones(shape)}):
-        result = cp.als(x, rank, key=KEY, **options)
-        assert result.relative_error < 1e-5
-        in_normal_form(result)
+@pytest.mark.parametrize(
+    ("shape", "rank", "weighted"),
+    [
+        ((4, 5), 1, True),
+        ((4, 5), 9, False),
+        ((1, 4, 1), 9, True),
+        ((1, 1), 9, False),
+        ((2,) * 7, 9, False),
+        ((3, 1, 2, 1, 3), 1, True),
+    ],
+    ids=str,
+)
+def test_any_shape_and_rank_above_every_dimension(shape, rank, weighted):
+    options = {"entry_weights": np.ones(shape)} if weighted else {}
+    result = cp.als(low_rank(shape, 1), rank, key=KEY, **options)
+    assert result.relative_error < 1e-5
+    in_normal_form(result)
 
 
 @pytest.mark.parametrize("options", [{}, {"entry_weights": 1}, {"nonnegative": True}, {"l2": 1e-3}])

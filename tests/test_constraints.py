@@ -192,11 +192,9 @@ def generic(name, x, w, l2, result):
     ("name", "weighted"),
     [
         ("nonnegative", True),
-        ("columns of sum one", False),
         ("columns of sum one", True),
         ("rows of sum one", True),
         ("ball", False),
-        ("l1", False),
         ("l1", True),
         ("squares", True),
         ("box", False),

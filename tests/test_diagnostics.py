@@ -26,8 +26,10 @@ def densely(x, model, w=1.0):
     return 100 * (1 - np.sum(np.abs(core - ideal.ravel()) ** 2) / model.rank)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "complex128"])
-@pytest.mark.parametrize(("shape", "rank"), [((4, 5, 6), 3), ((4, 3), 2), ((3, 4, 2, 3), 2)])
+@pytest.mark.parametrize(
+    ("shape", "rank", "dtype"),
+    [((4, 5, 6), 3, "complex128"), ((4, 3), 2, "float64"), ((3, 4, 2, 3), 2, "float64")],
+)
 def test_core_consistency_is_its_definition(shape, rank, dtype):
     model = cp.random(jax.random.key(1), shape, rank, dtype=dtype)
     x = model.full() + jax.random.normal(jax.random.key(2), shape, dtype)

@@ -21,21 +21,14 @@ def drawn():
     """Models, and data of them, in one program."""
     truth = cp.random(jax.random.key(1), SHAPE, 2)
     positive = cp.CPTensor(truth.weights, tuple(map(jnp.abs, truth.factors)))
-    logarithm = truth._replace(weights=truth.weights / 3)
-    odds = positive.full() / (1 + positive.full())
     logit = cp.random(jax.random.key(1), (20, 18, 16), 2)
-    counts, more, ones, bits = (
-        jax.random.poisson(jax.random.key(2), 3 * positive.full()),
-        jax.random.poisson(jax.random.key(2), jnp.exp(logarithm.full())),
-        jax.random.bernoulli(jax.random.key(3), odds),
-        jax.random.bernoulli(jax.random.key(3), jax.nn.sigmoid(logit.full())),
-    )
-    data = tuple(d.astype(float) for d in (counts, more, ones, bits))
+    counts = jax.random.poisson(jax.random.key(2), 3 * positive.full())
+    bits = jax.random.bernoulli(jax.random.key(3), jax.nn.sigmoid(logit.full()))
     noisy = truth.full() + 0.3 * jax.random.normal(jax.random.key(4), SHAPE)
-    return (truth, positive, logarithm, logit), (*data, noisy)
+    return (truth, positive, logit), (counts.astype(float), bits.astype(float), noisy)
 
 
-(TRUTH, POSITIVE, LOGARITHM, LOGIT), (COUNTS, MORE, ODDS, BITS, NOISY) = drawn()
+(TRUTH, POSITIVE, LOGIT), (COUNTS, BITS, NOISY) = drawn()
 
 
 def log_cosh(m, x):
@@ -61,12 +54,8 @@ def named(case):
     ("x", "truth", "loss"),
     [
         (COUNTS, 3 * POSITIVE.full(), losses.poisson),
-        (COUNTS, 0.6 * POSITIVE.full(), losses.negative_binomial(5)),
-        (MORE, LOGARITHM.full(), losses.poisson_log),
         (BITS, LOGIT.full(), losses.bernoulli_logit),
-        (ODDS, POSITIVE.full(), losses.bernoulli_odds),
         (COUNTS + 0.1, 3 * POSITIVE.full(), losses.gamma),
-        (COUNTS + 0.1, 3 * POSITIVE.full(), losses.rayleigh),
         (NOISY, TRUTH.full(), losses.huber(0.3)),
         (NOISY, TRUTH.full(), losses.Loss(log_cosh)),
     ],
@@ -87,8 +76,8 @@ def test_the_model_is_as_likely_as_the_truth(x, truth, loss):
 
 @pytest.mark.parametrize(
     "optimizer",
-    [None, optax.adam(3.0), optax.sgd(0.03, momentum=0.9)],
-    ids=["lbfgs", "adam", "sgd"],
+    [None, optax.sgd(0.03, momentum=0.9)],
+    ids=["lbfgs", "sgd"],
 )
 def test_the_bound_is_never_left(optimizer):
     def guarded(m, x):
@@ -136,7 +125,7 @@ def test_scipys_bounded_minimiser_finds_nothing_better():
     assert abs(result.history[-1] - found.fun) < 1e-3
 
 
-@pytest.mark.parametrize("dtype", ["float32", "complex64", "complex128", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["complex64", "bfloat16"])
 def test_dtypes(dtype):
     x = cp.random(KEY, SHAPE, 2, dtype="complex64" if "complex" in dtype else "float32").full()
     result = gcp(x.astype(dtype), restarts=3)
@@ -203,15 +192,15 @@ def test_entries_at_their_bound_are_zero():
 # Optimisers, starts, stopping
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad", "rmsprop", "lbfgs", "chain"])
-def test_any_optimiser_descends(name):
-    optimizer = {
-        "adam": lambda: optax.adam(0.05),
-        "adagrad": lambda: optax.adagrad(0.3),
-        "rmsprop": lambda: optax.rmsprop(0.02),
-        "lbfgs": lambda: optax.lbfgs(memory_size=3),
-        "chain": lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.05)),
-    }[name]()
+OPTIMIZERS = {
+    "adagrad": optax.adagrad(0.3),
+    "lbfgs": optax.lbfgs(memory_size=3),
+    "chain": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.05)),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_any_optimiser_descends(optimizer):
     result = gcp(NOISY, optimizer=optimizer, tol=0, max_iters=300)
     assert result.fit > 0.7
     assert int(result.iterations) == 300

@@ -53,8 +53,10 @@ def with_frozen(x, frozen):
 
 CASES = {
     "penalty": (lambda x: fit(x, penalty=smooth, l2=0.05), NOISY),
-    "poisson": (lambda x: fit(x, losses.poisson), COUNTS),
-    "entry weights": (lambda w: fit(COUNTS, losses.poisson, entry_weights=w), WEIGHTS),
+    "poisson, data and entry weights": (
+        lambda at: fit(at[0], losses.poisson, entry_weights=at[1]),
+        (COUNTS, WEIGHTS),
+    ),
     "l2": (lambda l2: fit(SHARES, losses.bernoulli_logit, l2=l2), jnp.array(0.05)),
     "huber, missing": (
         lambda x: fit(jnp.where(MASK, x, jnp.nan), losses.huber(0.3), entry_weights=MASK, l2=0.05),
@@ -70,15 +72,19 @@ COTANGENT = jnp.array([0.7, -1.2, 0.4])
 @pytest.mark.parametrize("case", CASES)
 def test_against_central_differences(case):
     fitted, at = CASES[case]
-    direction, h = jax.random.normal(jax.random.key(5), at.shape, at.dtype), 1e-5
+    draw = lambda a: jax.random.normal(jax.random.key(5), a.shape, a.dtype)  # noqa: E731
+    direction, h = jax.tree.map(draw, at), 1e-5
 
     @jax.jit
     def everything(at, direction):
         f = lambda z: gauge_free(fitted(z))  # noqa: E731
         value, forward = jax.jvp(f, (at,), (direction,))
-        return value, forward, jnp.sum(jax.grad(lambda z: f(z) @ COTANGENT)(at) * direction).real
+        gradient = jax.grad(lambda z: f(z) @ COTANGENT)(at)
+        products = jax.tree.map(lambda g, d: jnp.sum(g * d).real, gradient, direction)
+        return value, forward, sum(jax.tree.leaves(products))
 
-    values = [everything(at + s * h * direction, direction)[0] for s in (1, -1)]
+    moved = (jax.tree.map(lambda a, d, s=s: a + s * h * d, at, direction) for s in (1, -1))
+    values = [everything(z, direction)[0] for z in moved]
     _, forward, reverse = everything(at, direction)
     assert_allclose(forward, (values[0] - values[1]) / (2 * h), rtol=1e-4, atol=1e-7)
     assert_allclose(reverse, forward @ COTANGENT, rtol=1e-7)

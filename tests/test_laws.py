@@ -1,8 +1,8 @@
 """Every published law as a test case, selected by its label: `pytest -k I10`.
 
 A law is a function of M, which draws a random matrix, and of dimensions a, b, c, … which
-hypothesis draws; it returns the two sides. Each runs on real and complex data, one in single and
-one in double precision.
+hypothesis draws; it returns the two sides. They run on complex data, of which the real are a case;
+the transforms table has the dtypes.
 """
 
 import inspect
@@ -384,17 +384,12 @@ def test_every_label_has_a_law():
     assert sorted(LAWS) == sorted(LABELS)
 
 
-DTYPES = [("float32", "complex128"), ("float64", "complex64")]
-
-
-@pytest.mark.parametrize(
-    ("label", "dtype"), [(a, dtype) for k, a in enumerate(LABELS) for dtype in DTYPES[k % 2]]
-)
-def test_law(label, dtype):
+@pytest.mark.parametrize("label", LABELS)
+def test_law(label):
     sides = LAWS[label]
     dims = [name for name in inspect.signature(sides).parameters if name != "M"]
 
-    @settings(max_examples=5, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=4, deadline=None, derandomize=True, database=None)
     @given(
         sizes=st.fixed_dictionaries({name: st.sampled_from([2, 3, 1]) for name in dims}),
         seed=st.integers(0, 2**16),
@@ -403,16 +398,13 @@ def test_law(label, dtype):
         rng = np.random.default_rng(seed)
 
         def M(rows, columns):
-            m = rng.standard_normal((rows, columns))
-            if dtype.startswith("complex"):
-                m = m + 1j * rng.standard_normal((rows, columns))
-            return m.astype(dtype)
+            m = rng.standard_normal((2, rows, columns))
+            return m[0] + 1j * m[1]
 
         left, right = (np.asarray(side) for side in sides(M, **sizes))
         assert left.shape == right.shape
-        tolerance = 2e-4 if dtype in ("float32", "complex64") else 1e-11
-        if label == "J1":  # the condition number of the drawn matrices is squared in the Gram
-            tolerance *= 100
+        # In J1 the condition number of the drawn matrices is squared in the Gram.
+        tolerance = 1e-9 if label == "J1" else 1e-11
         np.testing.assert_allclose(left, right, rtol=0, atol=tolerance * max(1, abs(right).max()))
 
     holds()

@@ -31,36 +31,40 @@ def with_frozen(factor):
     return als(X, init=init, fixed_modes=1)
 
 
-LEAVES = {
-    "the array": (als, X),
-    "the array of a Dense": (lambda x: als(tensors.Dense(x, W)), X),
-    "its entry weights": (lambda w: als(tensors.Dense(X, w)), W),
-    "weights of a model as data": (lambda w: als(MODEL._replace(weights=w)), MODEL.weights),
-    "a factor of a model as data": (
-        lambda b: als(MODEL._replace(factors=(b, *MODEL.factors[1:]))),
-        MODEL.factors[0],
+# Functions of leaves, their names and where they are: one program each.
+FITS = [
+    (lambda x: als(x), {"the array": X}),
+    (
+        lambda x, w, l2: als(tensors.Dense(x, w), l2),
+        {"the array of a Dense": X, "its entry weights": W, "l2": jnp.array(0.1)},
     ),
-    "l2": (lambda l2: als(X, l2), jnp.array(0.1)),
-    "a fixed factor": (with_frozen, START.factors[1]),
-    "what a penalty binds": (
+    (
+        lambda w, b: als(cp.CPTensor(w, (b, *MODEL.factors[1:]))),
+        {"weights of a model as data": MODEL.weights, "a factor of it": MODEL.factors[0]},
+    ),
+    (with_frozen, {"a fixed factor": START.factors[1]}),
+    (
         lambda v: cp.gcp(X, 2, init=START, l2=0.1, penalty=Partial(roughness, v), **TIGHT),
-        jnp.array(0.2),
+        {"what a penalty binds": jnp.array(0.2)},
     ),
-}
+]
 
 
-@pytest.mark.parametrize("leaf", LEAVES)
-def test_the_derivative_is_that_of_central_differences(leaf):
-    fitted, at = LEAVES[leaf]
-    direction, h = jax.random.normal(jax.random.key(5), at.shape, at.dtype), 1e-5
+@pytest.mark.parametrize(("fitted", "leaves"), FITS, ids=[", ".join(names) for _, names in FITS])
+def test_derivatives_are_those_of_central_differences(fitted, leaves):
+    def value(*at):
+        return jnp.sum(jnp.sin(fitted(*at).cp.full()))
 
-    @jax.jit
-    def value_and_derivative(at):
-        f = lambda z: jnp.sum(jnp.sin(fitted(z).cp.full()))  # noqa: E731
-        value, gradient = jax.value_and_grad(f)(at)
-        return value, jnp.sum(gradient * direction)
-
-    ahead, behind = (value_and_derivative(at + s * h * direction)[0] for s in (1, -1))
-    difference = (ahead - behind) / (2 * h)
-    assert np.abs(difference) > 1e-4, "a leaf that does not matter tests nothing"
-    assert_allclose(value_and_derivative(at)[1], difference, rtol=1e-4, atol=1e-8)
+    at, h = list(leaves.values()), 1e-5
+    program = jax.jit(jax.value_and_grad(value, tuple(range(len(at)))))
+    gradients = program(*at)[1]
+    for k, name in enumerate(leaves):
+        direction = jax.random.normal(jax.random.key(5), at[k].shape)
+        ahead, behind = (
+            program(*at[:k], at[k] + s * h * direction, *at[k + 1 :])[0] for s in (1, -1)
+        )
+        difference = (ahead - behind) / (2 * h)
+        assert np.abs(difference) > 1e-4, f"{name} does not matter, which tests nothing"
+        assert_allclose(
+            jnp.sum(gradients[k] * direction), difference, rtol=1e-4, atol=1e-8, err_msg=name
+        )

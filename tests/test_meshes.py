@@ -16,7 +16,6 @@ import jax, jax.numpy as jnp, numpy as np
 from functools import partial
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_disable_most_optimizations", True)
 sys.path.insert(0, sys.argv[1])
 import jkr
 from jkr import cp
@@ -43,13 +42,13 @@ def close(name, ours, plain):
         np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-7, err_msg=name)
 """
 
-# Each row of the transforms table meets one kind of mesh, one way to call, and one sharded axis.
+# Each function of the transforms table meets one kind of mesh, one way to call, and one sharded
+# axis.
 TABLE = """
 from table import ROWS
 from test_transforms import draw
 
-rows = [(f"{name}-{k}", row) for name, of in ROWS.items() for k, row in enumerate(of)]
-for turn, (name, row) in enumerate(rows):
+for turn, (name, (row, *_)) in enumerate(ROWS.items()):
     mesh = (EXPLICIT, AUTOMATIC)[turn % 2]
     way = ("eager", "jit", "set_mesh")[turn // 2 % 3]
     args = draw(row, row.dtypes[0])
@@ -57,7 +56,7 @@ for turn, (name, row) in enumerate(rows):
     which, axis = divided[turn % len(divided)] if divided else (None, None)
     placed = [on(mesh, a, axis if n == which else None) for n, a in enumerate(args)]
     close(f"{name} {way} {mesh.axis_types[0]}", called(row.function, way, mesh, placed),
-          row.function(*args))
+          jax.jit(row.function)(*args))
 print("all rows")
 """
 
@@ -80,12 +79,13 @@ calls = {
         jax.grad(lambda m, x: cp.als(x, 2, init=m, max_iters=30, l2=0.1).fit, argnums=1)
     ),
 }
-for name, f in calls.items():
-    plain = f(model, x)
-    for mesh in (EXPLICIT, AUTOMATIC):
-        for way in ("eager", "jit", "set_mesh"):
-            placed = jax.tree.map(partial(on, mesh), model), on(mesh, x, 0)
-            close(f"{name} {way} {mesh.axis_types[0]}", called(f, way, mesh, placed), plain)
+WAYS = "eager", "jit", "set_mesh"
+for turn, (name, f) in enumerate(calls.items()):
+    plain = jax.jit(f)(model, x)
+    for k, mesh in enumerate((EXPLICIT, AUTOMATIC)):
+        way = WAYS[(turn + k) % 3]
+        placed = jax.tree.map(partial(on, mesh), model), on(mesh, x, 0)
+        close(f"{name} {way} {mesh.axis_types[0]}", called(f, way, mesh, placed), plain)
 large = jkr.khatri_rao(on(EXPLICIT, jnp.ones((4, 2)), 0), jnp.ones((3, 2)))
 assert jax.typeof(large).sharding.spec[0] in ("x", ("x",)), jax.typeof(large)
 print("all calls")

@@ -161,8 +161,9 @@ def close(ours, theirs, tolerance=1e-9):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("kind", ["real", "complex"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "kind"), [(case, ("complex", "real")[k % 2]) for k, case in enumerate(CASES)]
+)
 def test_law(case, kind):
     expression, expected, *shapes = CASES[case]
     ms, vs = (tuple(draw(shapes, kind, seed)) for seed in (0, 1))
@@ -361,8 +362,10 @@ def test_never_an_array_by_accident():
         jkr.khatri_rao_matmul(op, np.ones(2))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float32", "bfloat16", "complex64"])
-@pytest.mark.parametrize("case", ["I8", "I13", "K X", "R F"])
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [("I8", "bfloat16"), ("I8", "int8"), ("I13", "float32"), ("K X", "complex64"), ("R F", "int8")],
+)
 def test_dtypes_are_kept(case, dtype):
     expression, _, *shapes = CASES[case]
     ms = [np.random.default_rng(n).integers(-2, 3, s) for n, s in enumerate(shapes)]

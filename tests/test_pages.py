@@ -1,6 +1,5 @@
 """README and documentation: their Python runs, and their figures are those of the record."""
 
-import os
 import re
 import subprocess
 import sys
@@ -63,8 +62,6 @@ def test_the_python_of_a_page_runs_in_order(page, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        # Faster by a third.
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
     )
     assert run.returncode == 0, run.stderr
     pictures = re.findall(r'savefig\("(.*?)"\)', text(page))

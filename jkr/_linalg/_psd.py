@@ -71,6 +71,8 @@ def implicit_solve(G: Array, b: Array, inverse: Callable[[Array], Array]) -> Arr
     return lax.custom_linear_solve(multiply, b, solve, transpose_solve)
 
 
+# Compiled by itself, because the modes of a fit share it: traced once, not once a mode.
+@partial(jax.jit, static_argnames="minimum_norm")
 def inverse_root(G: Array, *, minimum_norm: bool = True) -> Array:
     """F with G⁺ = FᴴF, (R, R), or a generalised inverse where no minimum norm is asked for."""
     eps = float(jnp.finfo(G.dtype).eps)

@@ -233,9 +233,14 @@ class Objective:
 
     def gradient(self, weights: Array, free: Factors) -> Factors:
         """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors; without what is only a prox."""
-        model = CPTensor(weights, self.factors(free))
-        added = jax.grad(lambda free: self._penalties(weights, free))(free)
-        total = [a.conj() for a in added]
+        model, l2 = CPTensor(weights, self.factors(free)), jnp.asarray(self.l2, weights.real.dtype)
+        total = [
+            l2.astype(a.dtype) * a if self._bears_l2(n) else jnp.zeros_like(a)
+            for n, a in zip(self.free, free, strict=True)
+        ]
+        if self.penalty is not None:
+            added = jax.grad(lambda free: self._users_penalty(weights, free))(free)
+            total = [t + a.conj() for t, a in zip(total, added, strict=True)]
         for term in self.terms:
             slopes = self.movable(self._data_gradient(term, model))
             slopes = (term.times_weight(s * weights.conj()[None, :]) for s in slopes)
@@ -256,14 +261,20 @@ class Objective:
 
     def _penalties(self, weights: Array, free: Factors) -> Array:
         """What is added to the losses and has a gradient: l2 and the user's penalty."""
-        placed = dict(zip(self.free, free, strict=True))
-        held = self.free if self.literal else self.bearers
-        squares = (jnp.sum((placed[n] * placed[n].conj()).real) for n in held)
-        total = jnp.asarray(self.l2, weights.real.dtype) / 2 * sum(squares)
-        if self.penalty is not None:
-            one, even = self.balanced(self.normal_form(weights, free, lax.stop_gradient(free)))
-            total += jnp.asarray(self.penalty(self.factors(even))).astype(total.dtype)
-        return total
+        held = [a for n, a in zip(self.free, free, strict=True) if self._bears_l2(n)]
+        squares = sum(jnp.sum((a * a.conj()).real) for a in held)
+        total = jnp.asarray(self.l2, weights.real.dtype) / 2 * squares
+        return total + self._users_penalty(weights, free)
+
+    def _users_penalty(self, weights: Array, free: Factors) -> Array:
+        """Of factors of equal size."""
+        if self.penalty is None:
+            return jnp.zeros((), weights.real.dtype)
+        _, even = self.balanced(self.normal_form(weights, free, lax.stop_gradient(free)))
+        return jnp.asarray(self.penalty(self.factors(even))).astype(weights.real.dtype)
+
+    def _bears_l2(self, n: int) -> bool:
+        return self.literal or n in self.bearers
 
     def magnitude(self, weights: Array, free: Factors) -> Array:
         """Σ W∘|f(M, T)| of all terms, 1 where that is zero or not finite."""
@@ -293,7 +304,7 @@ class Objective:
 
     def with_l2(self, n: int, G: Array) -> Array:
         """G + l2 I, for one G (R, R) or one a row, if the factor of that mode bears the penalty."""
-        if not (self.literal or n in self.bearers):
+        if not self._bears_l2(n):
             return G
         l2 = jnp.asarray(self.l2, G.real.dtype).astype(G.dtype)
         return G + l2 * jnp.eye(G.shape[-1], dtype=G.dtype).reshape(
