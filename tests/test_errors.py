@@ -745,6 +745,10 @@ ERRORS = [
         "cp.rank_scan: tol needs to be finite and nonnegative, got -1.0",
     ),
     (
+        lambda: cp.rank_scan(z(2, 3), (1,), key=KEY, l2=-1.0),
+        "cp.rank_scan: l2 needs to be finite and nonnegative, got -1.0",
+    ),
+    (
         lambda: cp.project(model(2, 3), z(4, 2), 0),
         "cp.project: model and tensor need the same shape but for mode 0, got (2, 3) and (4, 2)",
     ),

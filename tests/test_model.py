@@ -124,6 +124,7 @@ def test_algebra_is_that_of_tensors(dtype):
         (np.float64(3) * a, 3 * x),
         (a * jnp.asarray(3.0), 3 * x),
         (a / 4, x / 4),
+        (a / np.float64(4), x / 4),
         (sum([a, b, a]), 2 * x + y),
         (a.take([0]) + a.take(1), x),
         (b.take(np.array([True, False, True])) + b.take(slice(1, 2)), y),

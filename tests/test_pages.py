@@ -54,22 +54,29 @@ assert jnp.allclose(slope, of_dense, atol=1e-2)
 """
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if python(p)], ids=lambda page: page.stem)
-def test_the_python_of_a_page_runs_in_order(page, tmp_path):
-    more = [OF_EXTENDING] if page.stem == "extending" else []
+WITH_PYTHON = [page for page in PAGES if python(page)]
+
+
+@pytest.mark.parametrize("pages", [WITH_PYTHON[::2], WITH_PYTHON[1::2]])
+def test_the_python_of_pages_runs_in_order(pages, tmp_path):
+    """In a process for several pages: most of the time of one is to begin."""
+    for page in pages:
+        more = [OF_EXTENDING] if page.stem == "extending" else []
+        (tmp_path / f"{page.stem}.py").write_text("\n".join([*python(page), *more]), "utf-8")
+    run_all = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path)"
     run = subprocess.run(
-        [sys.executable, "-c", "\n".join([*python(page), *more])],
+        [sys.executable, "-c", run_all, *(f"{page.stem}.py" for page in pages)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    pictures = re.findall(r'savefig\("(.*?)"\)', text(page))
+    pictures = [name for p in pages for name in re.findall(r'savefig\("(.*?)"\)', text(p))]
     assert all((tmp_path / name).exists() for name in pictures)
 
 
 def test_the_pages_have_python_in_them():
-    assert {page.stem for page in PAGES if python(page)} >= {"README", "getting_started", "rules"}
+    assert {page.stem for page in WITH_PYTHON} >= {"README", "getting_started", "rules"}
 
 
 def tables():

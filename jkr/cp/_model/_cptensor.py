@@ -302,7 +302,7 @@ class CPTensor(NamedTuple):
         return self + CPTensor.__neg__(other)
 
     def __truediv__(self, other: ArrayLike) -> "CPTensor":
-        return self * (1 / jnp.asarray(other))
+        return self * (1 / _check.multiplier("cp.CPTensor./", other))
 
 
 # One program each, so that eager calls cost little.

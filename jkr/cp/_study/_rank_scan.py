@@ -149,7 +149,8 @@ def rank_scan(
     counts = _check.ranks(name, ranks)
     restarts = _check.at_least(name, "restarts", restarts, 2)
     key = _check.key(name, key)
-    tol = _check.at_least_zero(name, "tol", tol, jnp.finfo(accumulator(made.dtype)).dtype)
+    real = jnp.finfo(accumulator(made.dtype)).dtype
+    tol, l2 = (_check.at_least_zero(name, *of, real) for of in (("tol", tol), ("l2", l2)))
     solver = ALS(nonnegative=nonnegative, l2=l2, tol=tol, max_iters=max_iters)
     found = [
         _scanned(made, jax.random.fold_in(key, rank), solver, rank, restarts) for rank in counts
