@@ -101,8 +101,8 @@ def largest_singular_value_reference(c):
     return c[0].real.astype(c.dtype) * jnp.asarray(u[:, :1] * v[:1]).astype(c.dtype)
 
 
-def condition_reference(w, *factors):
-    """Orthonormal tangent vectors of every component, side by side."""
+def condition_reference(w, *factors, entry_weights=None):
+    """Orthonormal tangent vectors of every component, side by side, each entry as it weighs."""
     columns = []
     for r in range(w.shape[0]):
         units = [a[:, r] / jnp.linalg.norm(a[:, r]).astype(a.dtype) for a in factors]
@@ -114,7 +114,11 @@ def condition_reference(w, *factors):
             product = jnp.einsum(f"{','.join(terms)}->abcz", *moved)
             tangent.append(product.reshape(-1, basis.shape[1]))
         columns += tangent
-    squares = jnp.linalg.svd(jnp.concatenate(columns, axis=1), compute_uv=False) ** 2
+    columns = jnp.concatenate(columns, axis=1)
+    if entry_weights is not None:
+        relative = entry_weights / jnp.max(entry_weights)
+        columns = jnp.sqrt(relative).reshape(-1, 1).astype(columns.dtype) * columns
+    squares = jnp.linalg.svd(columns, compute_uv=False) ** 2
     return 1 / jnp.sqrt(squares[-1]), squares
 
 
@@ -1063,7 +1067,15 @@ ROWS: dict[str, list[Row]] = {
             condition_reference,
             MODEL,
             differentiable=False,
-        )
+        ),
+        Row(
+            lambda v, w, *factors: cp.condition(
+                cp.CPTensor(w, factors), entry_weights=square_of(v)
+            ),
+            lambda v, *model: condition_reference(*model, entry_weights=square_of(v)),
+            ((3, 2, 4), *MODEL),
+            differentiable=False,
+        ),
     ],
     "cp.standard_errors": [
         Row(

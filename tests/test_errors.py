@@ -47,6 +47,7 @@ def in_32_bits(call):
 
 
 KEY = jax.random.key(0)
+SKETCH_OF_THREE = sketch.tensor_sketch(KEY, (3,), 4)
 SKETCH = sketch.tensor_sketch(KEY, (3, 2), 4)
 BASES = [z(5, 3), z(4, 2)]
 SQUARES = [z(3, 3), z(2, 2)]
@@ -257,6 +258,10 @@ ERRORS = [
     (
         lambda: jkr.khatri_rao_lstsq([z(2, 3), z(4, 3)], z(8), l2=1j),
         "khatri_rao_lstsq: l2 needs to be real, got complex128",
+    ),
+    (
+        lambda: jkr.khatri_rao_lstsq([z(2, 3), z(4, 3)], z(8), l2=-1.0),
+        "khatri_rao_lstsq: l2 needs to be finite and nonnegative, got -1.0",
     ),
     (
         lambda: jkr.fold(z(2, 2), 2, (2, 2)),
@@ -960,13 +965,21 @@ ERRORS = [
         "entries, got (7, 3) for a sketch of (3, 2)",
     ),
     (
-        lambda: sketch.polynomial_features(z(3), sketch.tensor_sketch(KEY, (3,), 4), coef0=1.0),
+        lambda: sketch.polynomial_features(z(3), SKETCH_OF_THREE, coef0=1.0),
         "sketch.polynomial_features: x needs one feature less than each part of the sketch has "
         "entries (coef0 is one), got (3,) for a sketch of (3,)",
     ),
     (
-        lambda: sketch.polynomial_features(z(3), sketch.tensor_sketch(KEY, (3,), 4), gamma=z(2)),
+        lambda: sketch.polynomial_features(z(3), SKETCH_OF_THREE, gamma=z(2)),
         "sketch.polynomial_features: gamma needs to be a scalar, got shape (2,)",
+    ),
+    (
+        lambda: sketch.polynomial_features(z(3), SKETCH_OF_THREE, gamma=-1.0),
+        "sketch.polynomial_features: gamma needs to be finite and nonnegative, got -1.0",
+    ),
+    (
+        lambda: sketch.polynomial_features(z(2), SKETCH_OF_THREE, coef0=-1.0),
+        "sketch.polynomial_features: coef0 needs to be finite and nonnegative, got -1.0",
     ),
     # array models
     (

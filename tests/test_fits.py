@@ -300,6 +300,34 @@ def test_restarts_return_the_best(case):
     assert_allclose(driven.history[-1], best.history[-1], rtol=1e-10)
 
 
+def test_an_exact_step_has_converged():
+    x, larger = draw(float)
+    result = cp.als(x, 4, init=larger, fixed_modes=(0, 1), max_iters=1)
+    assert result.stationarity < 1e-14
+    assert (int(result.status), bool(result.converged)) == (0, True)
+
+
+def test_steps_that_lead_nowhere_have_not():
+    case = made("gaussian", "plain", "array")
+    result = case.called(optimizer=optax.sgd(1e-9), tol=1e-4)
+    assert (int(result.status), bool(result.converged)) == (8, False)
+    assert result.stationarity > 1e-2
+    assert "far from a minimum" in result.message
+
+
+def test_a_penalty_without_a_derivative_is_named():
+    case = made("gaussian", "plain", "array")
+    group = lambda factors: jnp.sum(jnp.sqrt(jnp.sum(factors[0] ** 2, axis=1)))  # noqa: E731
+    unseen = jnp.ones(SHAPE).at[1].set(0)  # whose row starts at zero
+    result = case._replace(w=unseen).called(penalty=group)
+    assert int(result.status) == 9
+    assert "penalty, is NaN or inf" in result.message
+    finite(result._replace(stationarity=jnp.zeros(()), history=jnp.zeros(1)))
+    status = jnp.array([8, 3, 0])
+    assert "raise max_iters" in result._replace(status=status).message  # the worst of a batch
+    assert "float16" in result._replace(status=jnp.array([8, 5])).message
+
+
 @cases(("als", "plain", "array"), ("gaussian", "plain", "array"))
 def test_tol_zero_runs_all_steps_and_history_is_padded(case):
     case = made(*case)

@@ -102,6 +102,20 @@ def test_condition_is_how_far_components_move():
     )
 
 
+def test_condition_tells_what_the_observed_entries_do_not_determine():
+    model = cp.random(KEY, (8, 8, 8), 2)
+    blocks = np.zeros(model.shape, bool)
+    blocks[:4, :4, :4] = blocks[4:, 4:, 4:] = True
+    # Two models that meet nowhere: the scales of one against the other are free.
+    assert cp.condition(model, entry_weights=blocks).number == jnp.inf
+    assert cp.condition(model).number < 10
+    number = jax.jit(lambda w: cp.condition(model, entry_weights=w).number)
+    seen = np.random.default_rng(0).uniform(size=model.shape) < 0.5
+    assert cp.condition(model).number < number(seen.astype(float)) < 100
+    seen[3] = False
+    assert number(seen.astype(float)) == jnp.inf
+
+
 def test_a_result_stands_for_its_model():
     x = cp.random(KEY, (5, 3, 4), 2).full() + 0.1 * jax.random.normal(KEY, (5, 3, 4))
     result = cp.als(x, 2, key=KEY)

@@ -11,6 +11,7 @@ caller reads a shape twice.
 
 from jkr._check._arrays import Sizes as Sizes
 from jkr._check._arrays import array as array
+from jkr._check._arrays import at_least_zero as at_least_zero
 from jkr._check._arrays import concrete as concrete
 from jkr._check._arrays import inexact as inexact
 from jkr._check._arrays import inexact_dtype as inexact_dtype
@@ -22,7 +23,6 @@ from jkr._check._arrays import real_dtype as real_dtype
 from jkr._check._arrays import real_scalar as real_scalar
 from jkr._check._arrays import real_vector as real_vector
 from jkr._check._arrays import scalar as scalar
-from jkr._check._fits import at_least_zero as at_least_zero
 from jkr._check._fits import constraints as constraints
 from jkr._check._fits import differentiable as differentiable
 from jkr._check._fits import fixed_modes as fixed_modes

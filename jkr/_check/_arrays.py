@@ -122,9 +122,19 @@ def positive(name: str, what: str, x: ArrayLike) -> Array:
 
 
 def nonnegative_scalar(name: str, what: str, x: ArrayLike) -> Array:
-    """A finite real scalar of at least 0, where its value is known."""
-    y = real_scalar(name, what, x)
-    if not isinstance(y, Tracer) and not 0 <= float(y) < float("inf"):
+    """A finite real scalar of at least 0 in its own floating dtype; as `at_least_zero`."""
+    return _nonnegative(name, what, real_scalar(name, what, x))
+
+
+def at_least_zero(name: str, what: str, x: ArrayLike, dtype: DTypeLike) -> Array | np.ndarray:
+    """A finite real scalar of at least 0 in that dtype; a traced one below 0 is NaN."""
+    return _nonnegative(name, what, scalar(name, what, x, dtype))
+
+
+def _nonnegative(name: str, what: str, y: Any) -> Any:
+    if isinstance(y, Tracer):
+        return jnp.where(y >= 0, y, jnp.nan)
+    if not 0 <= float(y) < float("inf"):
         raise ValueError(f"{name}: {what} needs to be finite and nonnegative, got {float(y)}")
     return y
 

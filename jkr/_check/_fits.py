@@ -1,26 +1,16 @@
 """What fits take: starts, modes and their constraints, states, and data that were looked at."""
 
 from collections.abc import Mapping, Sequence
-from math import inf, prod
+from math import prod
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.core import Tracer
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
-from jkr._check._arrays import Sizes, scalar
+from jkr._check._arrays import Sizes
 from jkr._check._options import key as one_key
 from jkr._check._tensors import mode, modes
-
-
-def at_least_zero(name: str, what: str, x: ArrayLike, dtype: DTypeLike) -> Array | np.ndarray:
-    """A real scalar in that dtype, nonnegative and finite where its value is known."""
-    value = scalar(name, what, x, dtype)
-    if not isinstance(value, Tracer) and not 0 <= float(value) < inf:
-        raise ValueError(f"{name}: {what} needs to be finite and nonnegative, got {float(value)}")
-    return value
 
 
 def fixed_modes(name: str, value: Any, order: int) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ def khatri_rao_lstsq(
     Args:
         ms: matrices (I_n, R), a sequence.
         y: (∏ I_n,) or (∏ I_n, k).
-        l2: nonnegative scalar, in the units of ‖K‖².
+        l2: nonnegative scalar, in the units of ‖K‖²; a traced one below 0 gives NaN.
         precision: of the matrix product with y, as in `jax.lax.dot_general`; Gram and solve are
             always in full precision.
 
@@ -42,7 +42,7 @@ def khatri_rao_lstsq(
 
     Raises:
         ValueError: ms that are no sequence of matrices with equal column counts, y of another
-            number of rows, l2 that is no real scalar.
+            number of rows, l2 that is no real scalar, or negative.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -72,8 +72,9 @@ def khatri_rao_lstsq(
 def normal_solve(name: str, ms: Sequence[Array], b: Array, l2: ArrayLike) -> Array:
     """(KᴴK + l2 I)⁺ b with K = ∗ms, for b = Kᴴy of whatever y (J1); in the accumulator's dtype."""
     wide = accumulator(ms[0].dtype)
-    penalty = _check.scalar(name, "l2", l2, wide)
+    penalty = _check.at_least_zero(name, "l2", l2, jnp.finfo(wide).dtype)
     gram = khatri_rao_gram(*(a.astype(wide) for a in ms))
+    penalty = jnp.asarray(penalty).astype(wide)
     return _solve(gram + penalty * jnp.eye(gram.shape[0], dtype=wide), b.astype(wide))
 
 

@@ -86,7 +86,7 @@ class KhatriRao(Product):
         Args:
             y: (rows,) or (rows, k); an operator of that many rows; or a CP tensor (anything with
                 `weights` and `factors`) of that many entries, read in C order.
-            l2: nonnegative real scalar, in the units of ‖K‖².
+            l2: nonnegative real scalar, in the units of ‖K‖²; a traced one below 0 gives NaN.
 
         Returns:
             Array (R,) or (R, k), of the operands' (promoted) dtype, k the columns of y. This is the
@@ -94,7 +94,7 @@ class KhatriRao(Product):
 
         Raises:
             ValueError: y of another number of rows, or a CP tensor of another number of weights
-                than components; l2 that is no real scalar.
+                than components; l2 that is no real scalar, or negative.
 
         Example:
             >>> import jax.numpy as jnp, jkr

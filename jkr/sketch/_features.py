@@ -29,15 +29,15 @@ def polynomial_features(
     Args:
         x: vectors (..., n), one a row.
         sketch: `tensor_sketch(key, (n,) * p, size)`; with `coef0`, `(n + 1,) * p`.
-        gamma: γ, real, at least 0.
-        coef0: c, real, at least 0; None for no constant term (c = 0).
+        gamma: γ, real, at least 0; a traced one below 0 gives NaN.
+        coef0: c, likewise; None for no constant term (c = 0).
 
     Returns:
         Array (..., size), of the dtype of x; integers become the default float.
 
     Raises:
         ValueError: a sketch that is no TensorSketch of p vectors of n (or n + 1) entries; gamma
-            or coef0 that is no real scalar.
+            or coef0 that is no real scalar, or negative.
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr
@@ -64,4 +64,4 @@ def polynomial_features(
 
 
 def _scalar(name, what, value, dtype) -> Array:
-    return jnp.asarray(_check.scalar(name, what, value, dtype))
+    return jnp.asarray(_check.at_least_zero(name, what, value, dtype))

@@ -227,9 +227,10 @@ class Dense(Tensor):
         norms = column_norms(columns)
         return columns / jnp.where(norms > 0, norms, 1).astype(x.dtype)[None, :]
 
-    def squared_norm(self) -> Array:
-        """Σ W|T|², the sum as it stands."""
+    def squared_norm(self, unit: Array | float = 1.0) -> Array:
+        """Σ W|T/u|², the sum as it stands."""
         seen = self.observed()
+        seen = seen * (1 / jnp.asarray(unit, seen.real.dtype)).astype(seen.dtype)
         squares = (seen * seen.conj()).real
         w = self.entry_weights
         return jnp.sum(squares if w is None else w.astype(squares.dtype) * squares)

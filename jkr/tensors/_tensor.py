@@ -153,10 +153,10 @@ class Tensor(ABC):
         """
         raise TypeError(f"{type(self).__name__} does not know how its weights vary")
 
-    def squared_norm(self) -> Array:
-        """Σ W|T|², a real scalar."""
-        unit, norm, weight, _ = self.scale()
-        return weight * (unit * norm) ** 2
+    def squared_norm(self, unit: Array | float = 1.0) -> Array:
+        """Σ W|T/u|², a real scalar; u is real and positive."""
+        own, norm, weight, _ = self.scale()
+        return weight * (own / unit * norm) ** 2
 
     def rows(self) -> tuple[Array, ...]:
         """Of each mode, which rows hold anything that is observed: masks (I_n,)."""

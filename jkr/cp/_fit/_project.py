@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import accumulator
+from jkr._linalg._norms import power_of_two, times
 from jkr._mesh import any_mesh
 from jkr.cp._fit._als import ALS
 from jkr.cp._model._cptensor import CPTensor, checked
@@ -62,8 +63,11 @@ def project(
     scores = jnp.zeros((made.shape[n], weights.shape[0]), weights.dtype)
     first, *_ = others = tuple(m for m in range(len(factors)) if m != n)
     # The weights go to a factor that stays, so that it is the scores that ALS finds: in one sweep,
-    # or, nonnegative ones, in as many as change the fit.
-    held = {m: factors[m] for m in others} | {first: factors[first] * weights[None, :]}
+    # or, nonnegative ones, in as many as change the fit. All in units, of which Grams are in range.
+    sizes = {m: power_of_two(factors[m]) for m in others}
+    held = {m: times(factors[m], 1 / size) for m, size in sizes.items()}
+    size = power_of_two(weights)
+    held[first] = held[first] * times(weights, 1 / size)[None, :]
     start = tuple(held.get(m, scores) for m in range(len(factors)))
     solver = ALS(
         fixed_modes=others,
@@ -73,4 +77,5 @@ def project(
     )
     init = CPTensor(jnp.ones_like(weights), start)
     found = solver.fit(name, made, weights.shape[0], None, init).cp
-    return found.factors[n] * found.weights[None, :]
+    scores = found.factors[n] * found.weights[None, :]
+    return times(scores, 1 / size, *(1 / size for size in sizes.values()))

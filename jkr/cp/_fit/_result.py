@@ -7,20 +7,30 @@ Trouble at run time is data: `status` is an integer that survives jit and vmap, 
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 
 from jkr.cp._model._cptensor import CPTensor
 
-# In order of severity, so that the largest status of a batch is its worst.
 CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
+STALLED, NO_DERIVATIVE = 8, 9
+SEVERITY = (
+    *(CONVERGED, ROUGH, DEPENDENT, STALLED, MAX_ITERS, INTERRUPTED),
+    *(NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS),
+)
 
-# The relative gradient above which derivatives through a fit are rough.
-ROUGH_ABOVE = 1e-4
+AT_FAULT = (NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS)
+
+# The relative gradient above which derivatives through a fit are rough, and that above which what
+# settled has not converged; below so many eps it is rounding.
+ROUGH_ABOVE, FAR_ABOVE, ROUNDING = 1e-4, 1e-2, 16
 
 MESSAGES = {
-    CONVERGED: "converged: the last iteration changed the fit, or the objective, by less than tol",
+    CONVERGED: (
+        "converged: the last iteration changed the fit, or the objective, by less than tol, or "
+        "nothing is left to change"
+    ),
     ROUGH: (
         "converged: the last iteration changed the fit, or the objective, by less than tol (for "
         f"derivatives through the fit, lower tol: stationarity is above {ROUGH_ABOVE:g})"
@@ -45,6 +55,16 @@ MESSAGES = {
         "pass entry_weights=jnp.isfinite(tensor)"
     ),
     BAD_WEIGHTS: "entry_weights need to be finite, nonnegative and not all zero",
+    STALLED: (
+        "stopped far from a minimum: the last iteration changed the fit, or the objective, by less "
+        f"than tol, but stationarity is above {FAR_ABOVE:g}: lower tol, or take another optimizer "
+        "or learning rate; a penalty with kinks is better a constraint with a prox"
+    ),
+    NO_DERIVATIVE: (
+        "stopped: the derivative of the loss, or of the penalty, is NaN or inf at the model that "
+        "was reached: write yours so that it is finite there, at zero too (rows with nothing "
+        "observed are zero)"
+    ),
 }
 
 BRIEFLY = {
@@ -56,6 +76,8 @@ BRIEFLY = {
     NOT_FINITE: "not finite",
     BAD_DATA: "bad data",
     BAD_WEIGHTS: "bad entry_weights",
+    STALLED: "stopped far from a minimum",
+    NO_DERIVATIVE: "no derivative",
 }
 
 
@@ -71,12 +93,12 @@ class CPResult(NamedTuple):
             `gcp`, M is the data that the model stands for.
         relative_error: 1 − fit, a real scalar.
         iterations: number of sweeps, or steps, done, an integer scalar.
-        converged: whether a change below tol stopped the fit, a boolean scalar; so it did where
-            status is 0, 1 or 2.
+        converged: whether status is 0, 1 or 2, a boolean scalar.
         status: an integer scalar. 0 converged; 1 converged, but derivatives through the fit are
             rough; 2 converged to dependent components; 3 max_iters reached; 4 interrupted; 5 not
             finite; 6 NaN or inf in the data; 7 entry weights that are negative, not finite or all
-            zero. `message` says it in words.
+            zero; 8 settled by tol, but far from stationary; 9 a loss or a penalty without a
+            derivative. `message` says it in words.
         stationarity: how far the fit is from a stationary point, a real scalar: the gradient with
             respect to a free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that
             multiplies it, the largest of all modes. For other losses f than least squares it is
@@ -127,4 +149,4 @@ class CPResult(NamedTuple):
     @property
     def message(self) -> str:
         """What the status means and what to try; for a batch, the worst of its statuses."""
-        return MESSAGES[int(jnp.max(self.status))]
+        return MESSAGES[max(np.ravel(self.status).tolist(), key=SEVERITY.index)]

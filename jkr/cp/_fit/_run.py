@@ -169,8 +169,9 @@ def fit_from_python(
         if interrupted:
             break
     winner = best(algorithm, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results))
-    status = jnp.maximum(winner.status, _result.INTERRUPTED) if interrupted else winner.status
-    return winner._replace(status=status, objective=results[0].objective)
+    if interrupted and winner.status not in _result.AT_FAULT:
+        winner = winner._replace(status=jnp.asarray(_result.INTERRUPTED, winner.status.dtype))
+    return winner._replace(objective=results[0].objective)
 
 
 def _run_from_python(
@@ -241,19 +242,23 @@ def _ended(
     ones, free = problem.balanced(scaled)
     slope = problem.stationarity(ones, free, scale)
     last, broken = 1 - error, ~jnp.isfinite(error)
+    eps = float(jnp.finfo(error.dtype).eps)
     if algorithm.watches == "objective":
         last = objective.value(*objective.balanced(cp))
         # An objective of nothing, where the fit is not perfect, has underflowed.
-        eps = float(jnp.finfo(error.dtype).eps)
         broken = broken | ((last == 0) & (error > eps**0.5))
-    converged = state.change < tol
+    settled = (state.change < tol) | (slope <= _result.ROUNDING * eps)
     status = jnp.where(slope > _result.ROUGH_ABOVE, _result.ROUGH, _result.CONVERGED)
+    status = jnp.where(slope > _result.FAR_ABOVE, _result.STALLED, status)
     status = jnp.where(_is_dependent(objective, cp), _result.DEPENDENT, status)
-    status = jnp.where(converged, status, _result.MAX_ITERS)
+    status = jnp.where(settled, status, _result.MAX_ITERS)
     rounded = [jnp.all(jnp.isfinite(a.astype(dtype))) for a in jax.tree.leaves(cp)]
     broken = broken | jnp.isnan(state.change) | ~jnp.all(jnp.stack(rounded))
-    status = jnp.where(broken, _result.NOT_FINITE, status)
-    bad = jnp.where(scale.status == GOOD, 0, _result.BAD_DATA - 1 + scale.status)
+    # Steps stay where all is finite: a gradient that is not, there, is the loss's or the penalty's.
+    lost = jnp.isinf(slope) & objective.has_functions
+    lost = jnp.where(lost, _result.NO_DERIVATIVE, _result.NOT_FINITE)
+    status = jnp.where(broken, lost, status)
+    status = jnp.where(scale.status == GOOD, status, _result.BAD_DATA - 1 + scale.status)
     # What was watched before the last step, and from there on the last, exactly.
     history = jnp.where(jnp.arange(len(steps)) < state.iteration - 1, steps, last)
     return CPResult(
@@ -261,8 +266,8 @@ def _ended(
         fit=1 - error,
         relative_error=error,
         iterations=state.iteration,
-        converged=converged,
-        status=jnp.maximum(status, bad).astype(jnp.int32),
+        converged=status <= _result.DEPENDENT,
+        status=status.astype(jnp.int32),
         stationarity=slope,
         history=history,
     )

@@ -306,8 +306,8 @@ def refuse_bad_data(name: str, status: Array, loss: Loss = losses.gaussian) -> N
     """Raise where data were measured and found bad; under a transform nothing is known yet."""
     if isinstance(status, Tracer):
         return
-    worst = int(np.max(status))
-    message = MESSAGES[worst] if worst in (BAD_DATA, BAD_WEIGHTS) else ""
-    if worst == BAD_DATA and (loss.low, loss.high) != (-inf, inf):
+    bad = [s for s in (BAD_WEIGHTS, BAD_DATA) if np.any(np.asarray(status) == s)]
+    message = MESSAGES[bad[0]] if bad else ""
+    if BAD_DATA in bad[:1] and (loss.low, loss.high) != (-inf, inf):
         message = f"{message}; {loss.name} takes data from {loss.low:g} to {loss.high:g}"
     _check.good_data(name, message)

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import Precision, accumulator, promoted
+from jkr._linalg._norms import power_of_two, times
 from jkr._linalg._small import gram, matmul, product_of_others
 from jkr._linalg._tangents import is_zero, tangent_of, with_derivative
 from jkr._mesh import any_mesh, is_sharded
@@ -121,8 +122,10 @@ def _loss(cp: CPTensor, tensor: Tensor, f: losses.Loss, precision: Precision) ->
 def half_squares(cp: CPTensor, tensor: Tensor, precision: Precision) -> Array:
     """½‖T − M‖² of a tensor without weights, from Grams (R4)."""
     # The value alone needs one MTTKRP.
-    inner = _inner(cp, tensor, precision)
-    return _value(tensor.squared_norm(), inner, wide_inner(cp, cp))
+    unit, _, cp = _in_units(cp)
+    inner = _inner(cp, tensor, precision) / unit
+    value = _value(tensor.squared_norm(unit), inner, wide_inner(cp, cp))
+    return times(value, unit, unit)
 
 
 @partial(half_squares.defjvp, symbolic_zeros=True)
@@ -148,16 +151,34 @@ def _half_squares_gradient(
     cp: CPTensor, tensor: Tensor, precision: Precision
 ) -> tuple[Array, CPTensor]:
     """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ)."""
-    weights, factors = cp
+    unit, sizes, (weights, factors) = _in_units(cp)
     grams = [gram(a, a) for a in factors]
-    ys = tensor_mttkrps(tensor, _conj(factors), precision)
+    ys = [times(y, 1 / unit) for y in tensor_mttkrps(tensor, _conj(factors), precision)]
     matrices = residual_mttkrps(weights, factors, grams, ys)
     of_model = matmul(hadamard(*grams), weights)
     of_data = jnp.sum(factors[0].conj() * ys[0], axis=0)
     inner = jnp.sum((weights.conj() * of_data).real)
-    value = _value(tensor.squared_norm(), inner, jnp.sum(weights.conj() * of_model))
-    gradient = CPTensor(of_model - of_data, tuple(d * weights.conj()[None, :] for d in matrices))
-    return value, gradient
+    value = _value(tensor.squared_norm(unit), inner, jnp.sum(weights.conj() * of_model))
+    # Back to the units of the arguments.
+    of_weights = times(of_model - of_data, unit, *sizes)
+    of_factors = (
+        times(d * weights.conj()[None, :], unit, 1 / size, unit)
+        for d, size in zip(matrices, sizes, strict=True)
+    )
+    return times(value, unit, unit), CPTensor(of_weights, tuple(of_factors))
+
+
+def _in_units(cp: CPTensor) -> tuple[Array, list[Array], CPTensor]:
+    """u, the sizes cₙ of the factors, and M' with M = u M', Aₙ = cₙ Aₙ' and λ' = λ ∏cₙ/u.
+
+    All are powers of two, so that nothing is rounded, and no square of M/u or of T/u leaves the
+    range where the loss is in it. u is at least 1: small values have small squares.
+    """
+    weights, sizes = cp.weights, [power_of_two(a) for a in cp.factors]
+    factors = tuple(times(a, 1 / c) for a, c in zip(cp.factors, sizes, strict=True))
+    weights = times(weights, *sizes)
+    unit = jnp.maximum(power_of_two(weights), 1)
+    return unit, sizes, CPTensor(times(weights, 1 / unit), factors)
 
 
 def residual_mttkrps(

@@ -206,10 +206,8 @@ class Objective:
         (term,) = self.terms
         power = 2 / max(len(self.bearers), 1) - 2
         factor, most = scale.unit**power / scale.weight, float(jnp.finfo(scale.unit.dtype).max)
-        # A penalty beyond the dtype is as good as infinite; a negative one, which only a traced
-        # one can be, is flagged by NaN.
-        l2 = jnp.asarray(self.l2, scale.unit.dtype)
-        l2 = jnp.where(l2 >= 0, l2, jnp.nan) * jnp.minimum(factor, most)
+        # A penalty beyond the dtype is as good as infinite.
+        l2 = jnp.asarray(self.l2, scale.unit.dtype) * jnp.minimum(factor, most)
         term = replace(term, unit=scale.unit, weight=1 / scale.weight)
         return replace(self, terms=(term,), l2=jnp.minimum(l2, most**0.5))
 
@@ -272,6 +270,11 @@ class Objective:
             return jnp.zeros((), weights.real.dtype)
         _, even = self.balanced(self.normal_form(weights, free, lax.stop_gradient(free)))
         return jnp.asarray(self.penalty(self.factors(even))).astype(weights.real.dtype)
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether anything but least squares is minimised."""
+        return self.penalty is not None or any(t.loss != losses.gaussian for t in self.terms)
 
     def _bears_l2(self, n: int) -> bool:
         return self.literal or n in self.bearers

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._cg import as_vector, solve_symmetric
 from jkr._linalg._dtypes import accumulator, promoted
+from jkr._linalg._norms import power_of_two, times
 from jkr._linalg._psd import inverse_root, psd_solve, rows_by_roots
 from jkr._linalg._small import gram
 from jkr._mesh import any_mesh
@@ -72,15 +73,18 @@ def _core_consistency(model: CPTensor, tensor: Tensor) -> Array:
     model = CPTensor(weights, tuple(factors))
     tensor = tensor.astype(wide)
     weights, units = model.normalize()
-    size, order = jnp.abs(weights), len(units)
+    # In units of the model: its core is that of the data divided by them.
+    unit = power_of_two(weights)
+    size, order = jnp.abs(weights) / unit, len(units)
     share = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** (1 / order), 0).astype(wide)
     shares = (share * phase(weights), *(share,) * (order - 1))
     evens = [unit * s[None, :] for unit, s in zip(units, shares, strict=True)]
+    projected = times(tensor.project(evens), 1 / unit)
     if tensor.uniform:
         solves = [lambda rows, a=a: psd_solve(gram(a, a), rows.T).T for a in evens]
-        core = _mode_by_mode(solves, tensor.project(evens))
+        core = _mode_by_mode(solves, projected)
     else:
-        core = _core_of_observed(tensor, evens)
+        core = _core_of_observed(tensor, evens, projected)
     rank = weights.shape[0]
     diagonal = core[(jnp.arange(rank),) * order]
     total = jnp.sum((core * core.conj()).real) - 2 * jnp.sum(diagonal.real) + rank
@@ -98,13 +102,12 @@ def _mode_by_mode(solves: Sequence[Callable[[Array], Array]], core: Array) -> Ar
     return core
 
 
-def _core_of_observed(tensor: Tensor, evens: Sequence[Array]) -> Array:
+def _core_of_observed(tensor: Tensor, evens: Sequence[Array], projected: Array) -> Array:
     """The core that fits weighted entries best: conjugate gradients on its normal equations.
 
     Those of complete data precondition them; in their norm no eigenvalue exceeds the largest
     entry weight.
     """
-    projected = tensor.project(evens)
     largest = tensor.scale().weight.astype(projected.dtype)
     b, back = as_vector((projected / largest,))
     # Once, outside of the loop.

@@ -1,5 +1,6 @@
 """How well a CP model is determined: condition, and standard errors of its parts."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -33,11 +34,11 @@ class Condition(NamedTuple):
     Attributes:
         number: 1/√(smallest of the spectrum), a real scalar, at least 1: the largest change of the
             rank-one components over the change of the tensor that causes it, for small changes; inf
-            where the model is not unique, or cannot be told from such a one (numbers above about
-            500 in float32, 1e7 in float64).
+            where the model is not unique, or not determined by the entries that are observed, or
+            cannot be told from such a one (numbers above about 500 in float32, 1e7 in float64).
         spectrum: eigenvalues of the gauge-free Gauss–Newton matrix, decreasing,
             (R(1 + Σₙ(I_n − 1)),): the squared singular values of an orthonormal basis for each
-            component's tangent space, side by side.
+            component's tangent space, side by side, each entry times the root of its weight.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -53,19 +54,24 @@ class Condition(NamedTuple):
 
 
 @any_mesh
-def condition(cp: CPTensor | CPResult) -> Condition:
+def condition(cp: CPTensor | CPResult, *, entry_weights: ArrayLike | None = None) -> Condition:
     """Condition of a CP model, from the spectrum of its gauge-free Gauss–Newton matrix.
 
-    Weights and scales do not count; no tensor is formed.
+    The model's weights and scales do not count; no tensor is formed. Where entries are missing a
+    fit may be perfect and the model still not the only one: with `entry_weights` the number is inf
+    there, as it is for a row with nothing observed.
 
     Args:
         cp: CPTensor (I_1, …, I_N) of rank R, or the result of a fit.
+        entry_weights: those of the fit, W (I_1, …, I_N), relative to the largest; zeros are
+            unobserved. A matrix of (R Σₙ I_n)² entries is formed.
 
     Returns:
         Condition.
 
     Raises:
-        ValueError: no CP model, or one of order below 2.
+        ValueError: no CP model, or one of order below 2; entry weights that are complex or of
+            another shape.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -77,12 +83,24 @@ def condition(cp: CPTensor | CPResult) -> Condition:
 
     Source: [BV18]; law I10ᴴ.
     """
-    return _condition(_model("cp.condition", cp))
+    name = "cp.condition"
+    model = _model(name, cp)
+    return _condition(model, _check.weights_if_any(name, entry_weights, model.shape))
 
 
 @jax.jit
-def _condition(model: CPTensor) -> Condition:
+def _condition(model: CPTensor, entry_weights: Array | None) -> Condition:
     units = _unit_model(model).factors
+    spectrum = _spectrum(units) if entry_weights is None else _weighted(units, entry_weights)
+    smallest = spectrum[-1]
+    unique = smallest > 16 * float(jnp.finfo(spectrum.dtype).eps) * spectrum[0]
+    return Condition(
+        jnp.where(unique, 1 / jnp.sqrt(jnp.where(unique, smallest, 1)), jnp.inf), spectrum
+    )
+
+
+def _spectrum(units: Sequence[Array]) -> Array:
+    """Decreasing eigenvalues, of all entries alike."""
     order, rank = len(units), units[0].shape[1]
     small, _ = compressed(units)
     S = tangent_gram(small, partial(cross_gram, small))
@@ -92,12 +110,17 @@ def _condition(model: CPTensor) -> Condition:
         jnp.tile(jnp.linalg.eigvalsh(product_of_others(grams, n)), a.shape[0] - b.shape[0])
         for n, (a, b) in enumerate(zip(units, small, strict=True))
     ]
-    spectrum = jnp.sort(jnp.concatenate([inside, *outside]))[::-1]
-    smallest = spectrum[-1]
-    unique = smallest > 16 * float(jnp.finfo(spectrum.dtype).eps) * spectrum[0]
-    return Condition(
-        jnp.where(unique, 1 / jnp.sqrt(jnp.where(unique, smallest, 1)), jnp.inf), spectrum
-    )
+    return jnp.sort(jnp.concatenate([inside, *outside]))[::-1]
+
+
+def _weighted(units: Sequence[Array], entry_weights: Array) -> Array:
+    """Decreasing eigenvalues under entry weights, relative to the largest of them."""
+    w = entry_weights.astype(units[0].real.dtype)
+    largest = jnp.max(w)
+    w = w / jnp.where(largest > 0, largest, 1)
+    S = tangent_gram(units, partial(Dense(w, w).cross_gram, units))  # reads nothing but weights
+    of_gauge = (len(units) - 1) * units[0].shape[1]  # above all others
+    return jnp.linalg.eigvalsh(S)[:-of_gauge][::-1]
 
 
 @any_mesh
