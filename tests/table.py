@@ -245,6 +245,11 @@ def rational(m, x):
     return squares / (1 + squares) + 0.1 * (m * x.conj()).real
 
 
+def exposed(m, x, c):
+    """One that takes a constant of each entry."""
+    return rational(c.astype(m.dtype) * m, x)
+
+
 def huber_reference(m, x):
     far = jnp.abs(m - x) > 0.5
     return jnp.where(far, 0.5 * jnp.abs(m - x) - 0.125, (m - x) ** 2 / 2)
@@ -603,6 +608,15 @@ ROWS: dict[str, list[Row]] = {
             lambda x, w, *factors: cp.loss(cp.CPTensor(w, factors), x, loss=rational),
             lambda x, w, *factors: jnp.sum(rational(model_reference(w, *factors), x)),
             ((3, 2, 4), *MODEL),
+        ),
+        Row(
+            lambda c, x, w, *factors: cp.loss(
+                cp.CPTensor(w, factors), x, loss=exposed, entry_constants=square_of(c)
+            ),
+            lambda c, x, w, *factors: jnp.sum(
+                exposed(model_reference(w, *factors), x, jnp.broadcast_to(square_of(c), x.shape))
+            ),
+            ((2, 1), (3, 2, 4), *MODEL),
         ),
         Row(
             lambda v, x, w, *factors: cp.loss(

@@ -754,6 +754,20 @@ ERRORS = [
         "cp.rank_scan: l2 needs to be finite and nonnegative, got -1.0",
     ),
     (
+        lambda: cp.loss(model(2, 3), z(2, 3), entry_constants=z(3, 2)),
+        "cp.loss: entry_constants need the shape of the tensor, or one that broadcasts to it, got "
+        "(3, 2) for (2, 3)",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, loss=Failing(), entry_constants=z(2, 3)),
+        "cp.gcp: loss needs to be a function of (model, data) and 1 of entry_constants, got "
+        "failing, which fails with: no such thing",
+    ),
+    (
+        lambda: cp.gcp(model(2, 3), 1, key=KEY, entry_constants=z(2, 3)),
+        "cp.gcp: entry_constants go with an array, got a CPTensor",
+    ),
+    (
         lambda: cp.project(model(2, 3), z(4, 2), 0),
         "cp.project: model and tensor need the same shape but for mode 0, got (2, 3) and (4, 2)",
     ),

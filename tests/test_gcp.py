@@ -9,6 +9,7 @@ import tensorly.datasets
 from numpy.testing import assert_allclose
 from structure import equations, size_of
 
+import jkr
 from jkr import cp
 from jkr.cp import losses
 
@@ -181,6 +182,41 @@ def test_a_penalty_sees_factors_of_equal_size_and_counts():
     rough = lambda cp: jnp.sum(jnp.diff(cp.factors[2], axis=0) ** 2)  # noqa: E731
     assert rough(result.cp) < rough(gcp(NOISY, l2=0.1, tol=0, max_iters=300).cp)
     assert result.stationarity < 1e-6
+
+
+def exposed(m, x, exposure):
+    """Poisson counts of a rate, over times that differ."""
+    return exposure * m - x * jnp.log(exposure * m + 1e-10)
+
+
+def test_constants_of_entries():
+    loss = losses.Loss(exposed, nonnegative=True, expected=lambda m, exposure: exposure * m)
+    exposure = np.random.default_rng(0).uniform(0.5, 3, (9, 1, 7))
+    seen = np.random.default_rng(1).uniform(size=SHAPE) > 0.1
+    unknown = np.where(seen, exposure, np.nan)  # as what it belongs to
+
+    def fitted(x, exposure):
+        return gcp(x, loss=loss, entry_weights=seen, entry_constants=exposure, max_iters=300)
+
+    result = fitted(COUNTS, unknown)
+    m = np.asarray(result.cp.full()) * exposure
+    found = np.sum((m - COUNTS * np.log(m + 1e-10))[seen])
+    assert_allclose(result.history[-1], found, rtol=1e-8)
+    assert_allclose(
+        result.relative_error,
+        np.linalg.norm((COUNTS - m)[seen]) / np.linalg.norm(COUNTS[seen]),
+        rtol=1e-8,
+    )
+    assert result.stationarity < 1e-3
+    # Twice the time, half the rate.
+    half = fitted(COUNTS, 2 * unknown)
+    assert_allclose(half.history[-1], found, rtol=1e-6)
+    assert_allclose(2 * half.cp.full(), result.cp.full(), atol=1e-2)
+    tensor = jkr.tensors.Dense(jnp.asarray(COUNTS), entry_constants=jnp.asarray(exposure))
+    assert_allclose(
+        cp.loss(result.cp, tensor, loss=loss),
+        cp.loss(result.cp, COUNTS, loss=loss, entry_constants=exposure),
+    )
 
 
 def test_entries_at_their_bound_are_zero():

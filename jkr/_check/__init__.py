@@ -87,10 +87,13 @@ from jkr._check._tensors import array_of as array_of
 from jkr._check._tensors import bases as bases
 from jkr._check._tensors import data as data
 from jkr._check._tensors import data_and_weights as data_and_weights
+from jkr._check._tensors import entry_constants as entry_constants
 from jkr._check._tensors import entry_weights as entry_weights
 from jkr._check._tensors import in_range as in_range
 from jkr._check._tensors import mode as mode
 from jkr._check._tensors import modes as modes
+from jkr._check._tensors import of_array as of_array
+from jkr._check._tensors import once as once
 from jkr._check._tensors import penalties as penalties
 from jkr._check._tensors import same_shape as same_shape
 from jkr._check._tensors import smoothing as smoothing
@@ -98,5 +101,3 @@ from jkr._check._tensors import tensor as tensor
 from jkr._check._tensors import tensor_shape as tensor_shape
 from jkr._check._tensors import unfolded as unfolded
 from jkr._check._tensors import weights_if_any as weights_if_any
-from jkr._check._tensors import weights_of_array as weights_of_array
-from jkr._check._tensors import weights_once as weights_once

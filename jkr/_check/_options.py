@@ -90,9 +90,12 @@ def loss(name: str, loss: Any) -> Any:
     return function(name, "loss", loss)
 
 
-def elementwise(name: str, what: str, value: Any, entries: Any) -> None:
-    """An elementwise, real function of (model, data), tried on such entries."""
-    out = _traced(name, f"{what} needs to be a function of (model, data)", value, entries, entries)
+def elementwise(name: str, what: str, value: Any, entries: Any, constants: int = 0) -> None:
+    """An elementwise, real function of (model, data), or with constants, tried on such entries."""
+    real = jax.ShapeDtypeStruct(entries.shape, jnp.finfo(entries.dtype).dtype)
+    rule = f"{what} needs to be a function of (model, data)"
+    rule += f" and {constants} of entry_constants" if constants else ""
+    out = _traced(name, rule, value, entries, entries, *[real] * constants)
     got = _not_real(out, entries.shape)
     if got:
         raise ValueError(

@@ -97,19 +97,32 @@ def in_range(name: str, x: ArrayLike, t: Array, weights: Array | None) -> None:
 
 def entry_weights(name: str, weights: ArrayLike, shape: Sizes) -> Array:
     """Real weights of a tensor's entries, of its shape, or such as broadcast to it."""
-    w = real(name, "entry_weights", array(name, weights, "entry_weights of numbers"))
-    if w.shape == shape:
-        return w
+    return _of_entries(name, "entry_weights", weights, shape)
+
+
+def entry_constants(name: str, constants: Any, shape: Sizes) -> tuple[Array, ...]:
+    """Real floating constants of a tensor's entries: none, one, or a tuple of them."""
+    if constants is None:
+        return ()
+    several = constants if isinstance(constants, tuple) else (constants,)
+    what = "entry_constants"
+    return tuple(inexact(name, _of_entries(name, what, c, shape)) for c in several)
+
+
+def _of_entries(name: str, what: str, x: ArrayLike, shape: Sizes) -> Array:
+    y = real(name, what, array(name, x, f"{what} of numbers"))
+    if y.shape == shape:
+        return y
     try:
-        broadcast = jnp.broadcast_shapes(w.shape, shape)
+        broadcast = jnp.broadcast_shapes(y.shape, shape)
     except ValueError:
         broadcast = None
     if broadcast != shape:
         raise ValueError(
-            f"{name}: entry_weights need the shape of the tensor, or one that broadcasts to it, "
-            f"got {w.shape} for {shape}"
+            f"{name}: {what} need the shape of the tensor, or one that broadcasts to it, "
+            f"got {y.shape} for {shape}"
         )
-    return jnp.broadcast_to(w, shape)
+    return jnp.broadcast_to(y, shape)
 
 
 def data_and_weights(name: str, x: Any, weights: Any) -> tuple[Any, Any]:
@@ -130,20 +143,20 @@ def weights_if_any(name: str, weights: ArrayLike | None, shape: Sizes) -> Array 
     return None if weights is None else entry_weights(name, weights, shape)
 
 
-def weights_once(name: str, weights: Any, own: Any) -> Any:
-    """Entry weights, beside a tensor or its own."""
-    if weights is not None and own is not None:
+def once(name: str, what: str, given: Any, own: Any) -> Any:
+    """Entry weights, or constants, beside a tensor or its own."""
+    if given is not None and own is not None:
         raise ValueError(
-            f"{name}: entry_weights beside a tensor that has entry weights of its own; give them "
-            "once"
+            f"{name}: {what} beside a tensor that has {what.replace('_', ' ')} of its own; give "
+            "them once"
         )
-    return own if weights is None else weights
+    return own if given is None else given
 
 
-def weights_of_array(name: str, weights: Any, x: Any) -> None:
-    """No entry weights beside what is no array."""
-    if weights is not None:
-        raise ValueError(f"{name}: entry_weights go with an array, got a {type(x).__name__}")
+def of_array(name: str, what: str, given: Any, x: Any) -> None:
+    """No entry weights, or constants, beside what is no array."""
+    if given is not None:
+        raise ValueError(f"{name}: {what} go with an array, got a {type(x).__name__}")
 
 
 def same_shape(name: str, a: Sizes, b: Sizes) -> None:

@@ -30,17 +30,15 @@ def tangent_of(f: Callable, arguments: tuple, tangents: tuple) -> Any:
     return jax.jvp(of_moving, primals, tuple(moves[k] for k in moving))[1]
 
 
-def with_derivative(
-    f: Callable[[Array, Array], Array], model: Array, data: Array
-) -> tuple[Array, Array]:
-    """f(M, T) and D = ∂f/∂M, with df = Re conj(dM) D, entry by entry."""
-    values, pull = jax.vjp(lambda m: f(m, data), model)
+def with_derivative(f: Callable[..., Array], model: Array, *data: Array) -> tuple[Array, Array]:
+    """f(M, T, …) and D = ∂f/∂M, with df = Re conj(dM) D, entry by entry."""
+    values, pull = jax.vjp(lambda m: f(m, *data), model)
     return values, pull(jnp.ones_like(values))[0].conj()
 
 
-def curvature(f: Callable[[Array, Array], Array], model: Array, data: Array) -> Array:
+def curvature(f: Callable[..., Array], model: Array, *data: Array) -> Array:
     """∂²f/∂M², entry by entry; where M is complex the mean over both of its directions."""
-    slope = lambda m: with_derivative(f, m, data)[1]  # noqa: E731
+    slope = lambda m: with_derivative(f, m, *data)[1]  # noqa: E731
     ones = jnp.ones_like(model)
     second = jax.jvp(slope, (model,), (ones,))[1].real
     if jnp.iscomplexobj(model):

@@ -38,6 +38,7 @@ from jax.typing import DTypeLike
 from jkr import _check
 from jkr._linalg._norms import squared_distance
 from jkr._mesh import any_mesh
+from jkr.tensors._tensor import Tensor
 
 __all__ = [
     "Loss",
@@ -56,7 +57,7 @@ __all__ = [
 _TINY = 1e-10  # that of the paper
 
 
-def _identity(model: Array) -> Array:
+def _identity(model: Array, *constants: Array) -> Array:
     return model
 
 
@@ -66,12 +67,13 @@ class Loss:
 
     Attributes:
         function: f(model, data) of two arrays of one shape, elementwise: real values, of that
-            shape; what else it depends on are constants.
+            shape; or f(model, data, *constants), of the `entry_constants` of a fit. What else it
+            depends on are Python numbers.
         nonnegative: whether the model has to be nonnegative. A fit then keeps its factors so.
         low: the least datum that it is for, a number.
         high: the largest.
-        expected: the data that a model stands for, an array of the model's shape; the model itself,
-            if not given.
+        expected: the data that a model (and constants) stand for, an array of the model's shape;
+            the model itself, if not given.
         name: in messages.
 
     Example:
@@ -83,11 +85,11 @@ class Loss:
     Source: [HKD20].
     """
 
-    function: Callable[[Array, Array], Array]
+    function: Callable[..., Array]
     nonnegative: bool = False
     low: float = -inf
     high: float = inf
-    expected: Callable[[Array], Array] = _identity
+    expected: Callable[..., Array] = _identity
     name: str = "this loss"
 
     @partial(any_mesh, large=True)
@@ -295,10 +297,13 @@ def _beta_divergence(beta: float) -> Loss:
     return Loss(function, nonnegative=True, low=0, name=f"beta_divergence({beta:g})")
 
 
-def checked_loss(name: str, loss: Loss | Callable[[Array, Array], Array], dtype: DTypeLike) -> Loss:
-    """A loss that goes with entries of that dtype: elementwise, real."""
-    if loss is gaussian:  # by far the most frequent, and tracing it takes time
+def checked_loss(
+    name: str, loss: Loss | Callable[..., Array], dtype: DTypeLike, tensor: Tensor
+) -> Loss:
+    """A loss that goes with entries of that dtype, and constants of a tensor: elementwise, real."""
+    count = len(getattr(tensor, "entry_constants", ()))
+    if loss is gaussian and count == 0:  # by far the most frequent, and tracing it takes time
         return gaussian
     known = loss if isinstance(loss, Loss) else Loss(_check.loss(name, loss))
-    _check.elementwise(name, "loss", known.function, jax.ShapeDtypeStruct((2, 3), dtype))
+    _check.elementwise(name, "loss", known.function, jax.ShapeDtypeStruct((2, 3), dtype), count)
     return known

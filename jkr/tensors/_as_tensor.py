@@ -12,19 +12,26 @@ from jkr.tensors._model import Modelled
 from jkr.tensors._tensor import Tensor
 
 
-def as_tensor(name: str, tensor: Any, entry_weights: Any = None) -> Tensor:
+def as_tensor(
+    name: str, tensor: Any, entry_weights: Any = None, entry_constants: Any = None
+) -> Tensor:
     """A tensor of floating or complex numbers, of two modes or more, checked.
 
     Args:
         name: the public function.
         tensor: an array, masked ones included, a CPTensor, or a Tensor.
         entry_weights: those of an array, or None.
+        entry_constants: likewise.
     """
     if isinstance(tensor, Dense):
-        entry_weights = _check.weights_once(name, entry_weights, tensor.entry_weights)
+        entry_weights = _check.once(name, "entry_weights", entry_weights, tensor.entry_weights)
+        own = tensor.entry_constants
+        own = None if isinstance(own, tuple) and not own else own
+        entry_constants = _check.once(name, "entry_constants", entry_constants, own)
         tensor = tensor.array
     elif is_tensor(tensor):
-        _check.weights_of_array(name, entry_weights, tensor)
+        _check.of_array(name, "entry_weights", entry_weights, tensor)
+        _check.of_array(name, "entry_constants", entry_constants, tensor)
         made = tensor if isinstance(tensor, Tensor) else _modelled(name, tensor)
         _check.tensor_shape(name, made.shape)
         return made
@@ -32,7 +39,8 @@ def as_tensor(name: str, tensor: Any, entry_weights: Any = None) -> Tensor:
     x = _check.data(name, tensor)
     w = _check.weights_if_any(name, entry_weights, x.shape)
     _check.in_range(name, tensor, x, w)
-    return Dense(x, w, sharded=is_sharded(x))
+    constants = _check.entry_constants(name, entry_constants, x.shape)
+    return Dense(x, w, entry_constants=constants, sharded=is_sharded(x))
 
 
 def is_tensor(tensor: Any) -> bool:

@@ -32,7 +32,7 @@ from jkr.tensors._tensor import (
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("array", "entry_weights", "weighted"),
+    data_fields=("array", "entry_weights", "weighted", "entry_constants"),
     meta_fields=("sharded",),
 )
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Dense(Tensor):
         entry_weights: real W ≥ 0 of T's shape, booleans included: 0 = unobserved, 1 = observed.
             None stands for ones.
         weighted: W∘T, once it is known (`prepared`); leave it out.
+        entry_constants: real arrays of T's shape, a tuple, that a loss takes beside the data.
         sharded: whether T is spread over devices; found out where T is first used.
 
     Example:
@@ -60,6 +61,7 @@ class Dense(Tensor):
     array: Array
     entry_weights: Array | None = None
     weighted: Array | None = None
+    entry_constants: tuple[Array, ...] = field(default=(), kw_only=True)
     sharded: bool = field(default=False, kw_only=True)
 
     @property
@@ -136,16 +138,17 @@ class Dense(Tensor):
         """In blocks, or as a whole where the array is sharded."""
         x, w = self.array, self.entry_weights
 
-        def weighted(m: Array, t: Array, w: Array) -> tuple[Array, Any]:
+        def weighted(m: Array, t: Array, w: Array, *constants: Array) -> tuple[Array, Any]:
             seen = w != 0
             # No function is defined on NaN: ones stand where nothing is read.
-            value, entry = f(m, jnp.where(seen, t, 1))
+            value, entry = f(m, *(jnp.where(seen, z, 1) for z in (t, *constants)))
             if entry is not None:
                 entry = w.astype(entry.dtype) * jnp.where(seen, entry, 0)
             return w * jnp.where(seen, value, 0), entry
 
         g, data = (f, [x]) if w is None else (weighted, [x, w])
         options = {"sharded": self.sharded, "precision": precision}
+        data += self.entry_constants
         return _elementwise.entrywise(g, [model], data, columns, **options)
 
     def project(self, matrices: Factors) -> Array:
@@ -257,6 +260,7 @@ class Dense(Tensor):
             array=self.array.astype(dtype),
             entry_weights=None if w is None else w.astype(real),
             weighted=None if weighted is None else weighted.astype(dtype),
+            entry_constants=tuple(c.astype(real) for c in self.entry_constants),
         )
 
     def _product(self) -> Array:

@@ -112,7 +112,8 @@ class Tensor(ABC):
 
         Args:
             f: (m, t) to (value, entry), elementwise: blocks of the model and of the data to real
-                values, and to entries of their dtype (None if there are no columns).
+                values, and to entries of their dtype (None if there are no columns). Constants of
+                the entries, where a tensor has them, come after t.
             model: weights (R,) and factors (I_n, R).
             columns: one matrix (I_n, S) a mode.
             precision: of the matrix products.

@@ -69,9 +69,10 @@ def gcp(
     key: Array | None = None,
     init: str | CPTensor = "random",
     entry_weights: ArrayLike | None = None,
+    entry_constants: ArrayLike | tuple[ArrayLike, ...] | None = None,
     **options: Any,
 ) -> CPResult:
-    """Fit a CP model by gradient: min Σ W∘f(M, T) + ½ l2 Σₙ‖Aₙ‖² + g(A), f any elementwise loss.
+    """Fit a CP model by gradient: min Σ W∘f(M, T, C) + ½ l2 Σₙ‖Aₙ‖² + g(A), f any elementwise loss.
 
     Works under `jit`, `vmap` and every kind of derivative (R7). Value and gradient come from one
     pass over the tensor, in blocks: the model never exists as a whole.
@@ -83,6 +84,7 @@ def gcp(
         key: as in `als`.
         init: as in `als`. A start that is drawn is made as large as suits the loss.
         entry_weights: as in `als`.
+        entry_constants: C, as in `loss`; the derivative of a fit goes to them too.
         **options: those of `GCP`: loss (one of `cp.losses`, or any elementwise f(model, data) with
             real values; define yours once, outside loops: each new function is compiled anew),
             optimizer (any of optax, line searches included; L-BFGS if not given. It sees parameters
@@ -115,7 +117,7 @@ def gcp(
 
     Source: [HKD20]; law J5.
     """
-    made = as_tensor("cp.gcp", tensor, entry_weights)
+    made = as_tensor("cp.gcp", tensor, entry_weights, entry_constants)
     return GCP(**options).fit("cp.gcp", made, rank, key, init)
 
 

@@ -27,6 +27,7 @@ class Pullback(NamedTuple):
         tensor: of an array, (I_1, …, I_N), of its dtype; else a tensor of the same kind.
         entry_weights: (I_1, …, I_N), floating where a mask of booleans or integers was given; None
             where nothing was.
+        entry_constants: a tuple of arrays (I_1, …, I_N).
         l2: a real scalar.
         fixed: for each fixed mode, in their order, that of its factor, (I_n, R).
         objective: of all that the objective holds beside those, its cotangents in their places.
@@ -46,6 +47,7 @@ class Pullback(NamedTuple):
 
     tensor: Any
     entry_weights: Array | None
+    entry_constants: tuple[Array, ...]
     l2: Array
     fixed: tuple[Array, ...]
     objective: Objective
@@ -59,6 +61,7 @@ def pullback(
     cotangent: CPTensor,
     *,
     entry_weights: ArrayLike | None = None,
+    entry_constants: ArrayLike | tuple[ArrayLike, ...] | None = None,
 ) -> Pullback:
     """The vector-Jacobian product of a fit at its result, and how well its system was solved.
 
@@ -74,6 +77,7 @@ def pullback(
         cotangent: of `result.cp`, a CPTensor of its shape and rank, for instance
             `jax.grad(f)(result.cp)`.
         entry_weights: W (I_1, …, I_N), as it was fitted.
+        entry_constants: likewise.
 
     Returns:
         Pullback.
@@ -94,7 +98,7 @@ def pullback(
     Source: rule R7; [BBC22].
     """
     name = "cp.pullback"
-    made = as_tensor(name, tensor, entry_weights)
+    made = as_tensor(name, tensor, entry_weights, entry_constants)
     _check.result(name, result, CPResult)
     _check.differentiable([c for c in result.objective.constraints if not c.differentiable])
     rank = result.cp.rank
@@ -145,6 +149,7 @@ def _pulled(cp: CPTensor, given: Objective, cotangent: CPTensor) -> tuple[Pullba
         Pullback(
             tensor=getattr(tensor, "array", tensor),
             entry_weights=getattr(tensor, "entry_weights", None),
+            entry_constants=getattr(tensor, "entry_constants", ()),
             l2=back.l2,
             fixed=fixed,
             objective=back.on(None),

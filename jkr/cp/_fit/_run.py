@@ -278,8 +278,8 @@ def _relative_error(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
     (term,) = objective.terms
     unit = scale.unit
 
-    def distance(m: Array, t: Array) -> tuple[Array, None]:
-        expected = term.loss.expected(m) / unit.astype(m.dtype)
+    def distance(m: Array, t: Array, *c: Array) -> tuple[Array, None]:
+        expected = term.loss.expected(m, *c) / unit.astype(m.dtype)
         return squared_distance(expected, t / unit.astype(t.dtype)), None
 
     squared = term.tensor.entrywise(distance, cp, precision="highest")[0] / scale.weight

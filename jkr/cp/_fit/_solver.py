@@ -237,7 +237,7 @@ class Solver:
         wide = accumulator(tensor.dtype)
         if isinstance(self.loss, Loss) and self.loss.nonnegative:
             _check.real_dtype(name, f"the tensor of {self.loss.name}", tensor.dtype)
-        loss = losses.checked_loss(name, self.loss, wide)
+        loss = losses.checked_loss(name, self.loss, wide, tensor)
         if self.penalty is not None:
             factors = tuple(jax.ShapeDtypeStruct((n, rank), wide) for n in tensor.shape)
             _check.one_number(name, "penalty", self.penalty, factors)

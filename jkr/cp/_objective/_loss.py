@@ -29,7 +29,7 @@ from jkr.tensors._dense import Dense
 from jkr.tensors._mttkrp import tensor_mttkrps
 from jkr.tensors._tensor import Tensor
 
-Elementwise = Callable[[Array, Array], Array]
+Elementwise = Callable[..., Array]
 
 
 @any_mesh
@@ -37,11 +37,12 @@ def loss(
     cp: CPTensor,
     tensor: ArrayLike | Tensor,
     *,
-    loss: losses.Loss | Callable[[Array, Array], Array] = losses.gaussian,
+    loss: losses.Loss | Callable[..., Array] = losses.gaussian,
     entry_weights: ArrayLike | None = None,
+    entry_constants: ArrayLike | tuple[ArrayLike, ...] | None = None,
     precision: Precision = None,
 ) -> Array:
-    """Loss of a CP model M = ⟦λ; A_1, …, A_N⟧: ½‖W½∘(T − M)‖², or Σ W∘f(M, T).
+    """Loss of a CP model M = ⟦λ; A_1, …, A_N⟧: ½‖W½∘(T − M)‖², or Σ W∘f(M, T, C).
 
     Least squares without entry weights never form the model: ½(‖T‖² − 2 Re⟨M, T⟩ + ‖M‖²), with
     ⟨M, T⟩ an MTTKRP and ‖M‖² from Grams (J6). The terms cancel near an exact fit: at a relative
@@ -58,15 +59,17 @@ def loss(
         entry_weights: nonnegative weights W (I_1, …, I_N), or such as broadcast to that, booleans
             included; what lies under a zero, NaN included, is never read into the value or a
             derivative. (So the derivative with respect to a weight that is zero is zero.)
+        entry_constants: C, real arrays that broadcast to (I_1, …, I_N), one or a tuple, for a loss
+            f(model, data, *constants): exposures, trials, standard deviations.
         precision: of the matrix products with the tensor, as in `jax.lax.dot_general`.
 
     Returns:
         Real scalar, of the operands' (promoted) precision.
 
     Raises:
-        ValueError: no CP model, a tensor of another shape than the model, entry_weights of another
-            shape than the tensor, complex entry_weights; a loss that is no function of (model,
-            data) with real values of their shape.
+        ValueError: no CP model, a tensor of another shape than the model, entry_weights or
+            entry_constants of another shape than the tensor, or complex; a loss that is no function
+            of (model, data), and of the constants, with real values of their shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr
@@ -90,15 +93,16 @@ def loss(
     name = "cp.loss"
     weights, factors = checked(name, cp)
     if is_tensor(tensor):
-        made = as_tensor(name, tensor, entry_weights)
+        made = as_tensor(name, tensor, entry_weights, entry_constants)
     else:
         tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
         x = _check.inexact(name, tensor, "a tensor of numbers")
         w = _check.weights_if_any(name, entry_weights, x.shape)
-        made = Dense(x, w, sharded=is_sharded(x))
+        constants = _check.entry_constants(name, entry_constants, x.shape)
+        made = Dense(x, w, entry_constants=constants, sharded=is_sharded(x))
     _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
     weights, like, *factors = promoted(weights, jnp.zeros((), made.dtype), *factors)
-    known = losses.checked_loss(name, loss, accumulator(like.dtype))
+    known = losses.checked_loss(name, loss, accumulator(like.dtype), made)
     if 0 in made.shape:
         return jnp.zeros((), like.real.dtype)
     return _loss(CPTensor(weights, tuple(factors)), made, known, precision)
@@ -200,7 +204,7 @@ def entry_loss(
 ) -> Array:
     """Σ W∘f(M, T/u), entry by entry (R5)."""
     f = of_scaled(f, unit)
-    return tensor.entrywise(lambda m, t: (f(m, t), None), cp, precision=precision)[0]
+    return tensor.entrywise(_value_of(f), cp, precision=precision)[0]
 
 
 @partial(entry_loss.defjvp, symbolic_zeros=True)
@@ -215,7 +219,7 @@ def _entry_loss_jvp(f, precision, primals, tangents):
     f = of_scaled(f, unit)
     # With respect to the data it is that of the same pass, a block of it at a time.
     of_tensor = tangent_of(
-        lambda tensor: tensor.entrywise(lambda m, t: (f(m, t), None), cp, precision=precision)[0],
+        lambda tensor: tensor.entrywise(_value_of(f), cp, precision=precision)[0],
         (tensor,),
         (dtensor,),
     )
@@ -238,7 +242,11 @@ def of_scaled(f: Elementwise, unit: Array | None) -> Elementwise:
     """(m, t) to f(m, t/u); u is a constant for derivatives."""
     if unit is None:
         return f
-    return lambda m, t: f(m, t / lax.stop_gradient(unit).astype(t.dtype))
+    return lambda m, t, *c: f(m, t / lax.stop_gradient(unit).astype(t.dtype), *c)
+
+
+def _value_of(f: Elementwise) -> Callable[..., tuple[Array, None]]:
+    return lambda m, *data: (f(m, *data), None)
 
 
 def _value_and_tangent(

@@ -61,8 +61,8 @@ class Term:
     weight: Array | None = None
 
     @property
-    def function(self) -> Callable[[Array, Array], Array]:
-        """f(m, t/u) as a function of the data as they are."""
+    def function(self) -> Callable[..., Array]:
+        """f(m, t/u, …) as a function of the data as they are."""
         return of_scaled(self.loss.function, self.unit)
 
     def times_weight(self, amount: Array) -> Array:
@@ -283,7 +283,7 @@ class Objective:
         """Σ W∘|f(M, T)| of all terms, 1 where that is zero or not finite."""
         model, total = CPTensor(weights, self.factors(free)), jnp.zeros((), weights.real.dtype)
         for term in self.terms:
-            size = lambda m, t, f=term.function: (jnp.abs(f(m, t)), None)  # noqa: E731
+            size = lambda *entries, f=term.function: (jnp.abs(f(*entries)), None)  # noqa: E731
             total += term.times_weight(term.tensor.entrywise(size, model)[0])
         return jnp.where(jnp.isfinite(total) & (total > 0), total, 1)
 
@@ -364,8 +364,8 @@ class Objective:
         model, total = CPTensor(weights, self.factors(free)), jnp.zeros((), weights.real.dtype)
         for term in self.terms:
 
-            def sizes(m: Array, t: Array, f: Callable = term.function) -> tuple[Array, None]:
-                slope = lambda m: with_derivative(f, m, t)[1]  # noqa: E731
+            def sizes(m: Array, *data: Array, f: Callable = term.function) -> tuple[Array, None]:
+                slope = lambda m: with_derivative(f, m, *data)[1]  # noqa: E731
                 first, second = jax.jvp(slope, (m,), (m,))
                 return squared_distance(first, 0) + squared_distance(second, 0), None
 
@@ -387,9 +387,9 @@ def row_grams(term: Term, model: CPTensor) -> Factors:
     return by_pairs(of_pairs, model.factors, at_once=at_once)
 
 
-def _second_derivative(f: Callable[[Array, Array], Array], m: Array, t: Array):
+def _second_derivative(f: Callable[..., Array], m: Array, *data: Array):
     """Of the real values nothing is asked; entries are ∂²f/∂M², the positive part."""
-    return jnp.zeros_like(m.real), jnp.maximum(curvature(f, m, t), 0).astype(m.dtype)
+    return jnp.zeros_like(m.real), jnp.maximum(curvature(f, m, *data), 0).astype(m.dtype)
 
 
 def squared_error(objective: Objective, cp: CPTensor) -> Array:
@@ -398,12 +398,12 @@ def squared_error(objective: Objective, cp: CPTensor) -> Array:
     for term, scale in zip(objective.terms, objective.scales(), strict=True):
         unit = scale.unit
 
-        def distance(m: Array, t: Array, term: Term = term, unit: Array = unit):
+        def distance(m: Array, t: Array, *c: Array, term: Term = term, unit: Array = unit):
             # Bad data have a status; their derivatives are to be finite all the same.
             t = jnp.where(jnp.isfinite(t), t, 0) / unit.astype(t.dtype)
-            return squared_distance(term.loss.expected(m) / unit.astype(m.dtype), t), None
+            return squared_distance(term.loss.expected(m, *c) / unit.astype(m.dtype), t), None
 
-        def size(m: Array, t: Array, unit: Array = unit):
+        def size(m: Array, t: Array, *_: Array, unit: Array = unit):
             t = jnp.where(jnp.isfinite(t), t, 0) / unit.astype(t.dtype)
             return squared_distance(t, 0), None
 

@@ -184,7 +184,7 @@ def _standard_errors(model: CPTensor, tensor: Tensor) -> CPTensor:
     unit = scale.unit.astype(like.dtype)
     weights = weights / unit
 
-    def distance(m: Array, t: Array) -> tuple[Array, None]:
+    def distance(m: Array, t: Array, *_: Array) -> tuple[Array, None]:
         return squared_distance(m, t / unit), None
 
     squared = tensor.entrywise(distance, (weights, units), precision="highest")[0] / scale.weight
