@@ -754,6 +754,10 @@ ERRORS = [
         "cp.rank_scan: l2 needs to be finite and nonnegative, got -1.0",
     ),
     (
+        lambda: cp.condition(model(2, 3), entry_weights=-np.ones((2, 3))),
+        "cp.condition: entry_weights need to be finite, nonnegative and not all zero",
+    ),
+    (
         lambda: cp.loss(model(2, 3), z(2, 3), entry_constants=z(3, 2)),
         "cp.loss: entry_constants need the shape of the tensor, or one that broadcasts to it, got "
         "(3, 2) for (2, 3)",

@@ -190,7 +190,7 @@ def test_interrupting_returns_the_best_so_far(case):
             os.kill(os.getpid(), signal.SIGINT)
 
     result = case.solved(tol=0, max_iters=50, callback=interrupt)
-    assert int(result.status) == 4
+    assert (int(result.status), bool(result.converged)) == (4, False)
     assert "resume with init=result.cp" in result.message
     steps = int(result.iterations)
     assert steps in (3, 4)
@@ -303,7 +303,6 @@ def test_restarts_return_the_best(case):
 def test_an_exact_step_has_converged():
     x, larger = draw(float)
     result = cp.als(x, 4, init=larger, fixed_modes=(0, 1), max_iters=1)
-    assert result.stationarity < 1e-14
     assert (int(result.status), bool(result.converged)) == (0, True)
 
 

@@ -240,7 +240,7 @@ def test_any_optimiser_descends(optimizer):
     result = gcp(NOISY, optimizer=optimizer, tol=0, max_iters=300)
     assert result.fit > 0.7
     assert int(result.iterations) == 300
-    assert int(result.status) == 3
+    assert int(result.status) in (0, 3)
     assert result.history[-1] < result.history[0]
 
 

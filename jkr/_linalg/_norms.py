@@ -44,25 +44,25 @@ def square_root(x: Array) -> Array:
     return jnp.where(nothing, 0, jnp.sqrt(jnp.where(nothing, 1, x)))
 
 
-def power_of_two(a: Array) -> Array:
-    """About the largest |entry|, real; 1 for zeros. A constant for derivatives.
+def power_of_two(a: Array, axis: int | None = None) -> Array:
+    """About the largest |entry|, or those along an axis, real; 1 for zeros. A constant to autodiff.
 
     Multiplying by it, and by its inverse, is exact.
     """
     info = jnp.finfo(a.dtype)
-    largest = lax.stop_gradient(jnp.max(jnp.abs(a), initial=0))
+    largest = lax.stop_gradient(jnp.max(jnp.abs(a), axis=axis, initial=0))
     usable = (largest >= float(info.tiny)) & jnp.isfinite(largest)
     largest = jnp.where(usable, jnp.minimum(largest, float(info.max) / 4), 1)
     return lax.reduce_precision(largest, exponent_bits=info.nexp, mantissa_bits=0)
 
 
-def times(a: Array, *scalars: Array) -> Array:
-    """a times real scalars, one after another, so that the way there stays in range.
+def times(a: Array, *real: Array) -> Array:
+    """a times real numbers, one after another: their product may be out of range.
 
-    Inverses are multiplied with, too: to divide a complex number XLA squares the divisor.
+    To divide, pass inverses: for a quotient of complex numbers XLA squares the divisor.
     """
-    for scalar in scalars:
-        a = a * scalar.astype(a.dtype)
+    for factor in real:
+        a = a * factor.astype(a.dtype)
     return a
 
 

@@ -6,10 +6,10 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import accumulator
-from jkr._linalg._norms import power_of_two, times
+from jkr._linalg._norms import times
 from jkr._mesh import any_mesh
 from jkr.cp._fit._als import ALS
-from jkr.cp._model._cptensor import CPTensor, checked
+from jkr.cp._model._cptensor import CPTensor, checked, in_units
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
 
@@ -60,22 +60,24 @@ def project(
     n = _check.mode(name, mode, len(factors))
     _check.all_but(name, n, tuple(a.shape[0] for a in factors), made.shape)
     _check.goes_with(name, "model", (weights,), made.dtype)
-    scores = jnp.zeros((made.shape[n], weights.shape[0]), weights.dtype)
     first, *_ = others = tuple(m for m in range(len(factors)) if m != n)
     # The weights go to a factor that stays, so that it is the scores that ALS finds: in one sweep,
-    # or, nonnegative ones, in as many as change the fit. All in units, of which Grams are in range.
-    sizes = {m: power_of_two(factors[m]) for m in others}
-    held = {m: times(factors[m], 1 / size) for m, size in sizes.items()}
-    size = power_of_two(weights)
-    held[first] = held[first] * times(weights, 1 / size)[None, :]
-    start = tuple(held.get(m, scores) for m in range(len(factors)))
+    # or, nonnegative ones, in as many as change the fit. What stays is divided by powers of two, so
+    # that its Grams do not overflow.
+    wide = accumulator(weights.dtype)
+    rest = CPTensor(weights.astype(wide), tuple(factors[m].astype(wide) for m in others))
+    unit, _, (share, columns) = in_units(rest)
+    held = dict(zip(others, columns, strict=True))
+    held[first] = held[first] * share[None, :]
+    nothing = jnp.zeros((made.shape[n], weights.shape[0]), wide)
+    start = tuple(held.get(m, nothing) for m in range(len(factors)))
     solver = ALS(
         fixed_modes=others,
         nonnegative=(n,) if nonnegative else (),
         tol=float(jnp.finfo(accumulator(made.dtype)).eps),
         max_iters=500 if nonnegative else 1,
     )
-    init = CPTensor(jnp.ones_like(weights), start)
+    init = CPTensor(jnp.ones_like(share), start)
     found = solver.fit(name, made, weights.shape[0], None, init).cp
     scores = found.factors[n] * found.weights[None, :]
-    return times(scores, 1 / size, *(1 / size for size in sizes.values()))
+    return times(scores.astype(wide), 1 / unit).astype(made.dtype)

@@ -15,16 +15,17 @@ from jkr.cp._model._cptensor import CPTensor
 
 CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
 STALLED, NO_DERIVATIVE = 8, 9
-SEVERITY = (
+SEVERITY = (  # of the statuses, the worst last
     *(CONVERGED, ROUGH, DEPENDENT, STALLED, MAX_ITERS, INTERRUPTED),
     *(NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS),
 )
 
-AT_FAULT = (NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS)
+AT_FAULT = (NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS)  # no use in going on from there
 
-# The relative gradient above which derivatives through a fit are rough, and that above which what
-# settled has not converged; below so many eps it is rounding.
-ROUGH_ABOVE, FAR_ABOVE, ROUNDING = 1e-4, 1e-2, 16
+# Values of `stationarity`:
+ROUGH_ABOVE = 1e-4  # derivatives through the fit are rough
+FAR_ABOVE = 1e-2  # the fit has not converged, though it changes no more
+ROUNDING = 64  # times eps: nothing but rounding is left
 
 MESSAGES = {
     CONVERGED: (
@@ -63,7 +64,7 @@ MESSAGES = {
     NO_DERIVATIVE: (
         "stopped: the derivative of the loss, or of the penalty, is NaN or inf at the model that "
         "was reached: write yours so that it is finite there, at zero too (rows with nothing "
-        "observed are zero)"
+        "observed are zero), and l2 not negative"
     ),
 }
 

@@ -170,7 +170,8 @@ def fit_from_python(
             break
     winner = best(algorithm, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results))
     if interrupted and winner.status not in _result.AT_FAULT:
-        winner = winner._replace(status=jnp.asarray(_result.INTERRUPTED, winner.status.dtype))
+        status = jnp.asarray(_result.INTERRUPTED, winner.status.dtype)
+        winner = winner._replace(status=status, converged=jnp.zeros((), bool))
     return winner._replace(objective=results[0].objective)
 
 
@@ -254,10 +255,10 @@ def _ended(
     status = jnp.where(settled, status, _result.MAX_ITERS)
     rounded = [jnp.all(jnp.isfinite(a.astype(dtype))) for a in jax.tree.leaves(cp)]
     broken = broken | jnp.isnan(state.change) | ~jnp.all(jnp.stack(rounded))
-    # Steps stay where all is finite: a gradient that is not, there, is the loss's or the penalty's.
+    status = jnp.where(broken, _result.NOT_FINITE, status)
+    # The model and its objective are finite: a gradient that is not is that of a function.
     lost = jnp.isinf(slope) & objective.has_functions
-    lost = jnp.where(lost, _result.NO_DERIVATIVE, _result.NOT_FINITE)
-    status = jnp.where(broken, lost, status)
+    status = jnp.where(lost, _result.NO_DERIVATIVE, status)
     status = jnp.where(scale.status == GOOD, status, _result.BAD_DATA - 1 + scale.status)
     # What was watched before the last step, and from there on the last, exactly.
     history = jnp.where(jnp.arange(len(steps)) < state.iteration - 1, steps, last)

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._contractions._reconstruct import dense
 from jkr._linalg._dtypes import accumulator, promoted
-from jkr._linalg._norms import column_norms, square_root
+from jkr._linalg._norms import column_norms, power_of_two, square_root, times
 from jkr._linalg._small import gram, matmul
 from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
@@ -367,6 +367,21 @@ def phase(z: Array) -> Array:
     """z/|z|, and 1 at zero."""
     safe = jnp.where(z == 0, jnp.ones_like(z), z)
     return safe / jnp.abs(safe).astype(z.dtype)
+
+
+def in_units(cp: CPTensor, least: float = 0.0) -> tuple[Array, list[Array], CPTensor]:
+    """u, the sizes cₙ (R,) of the columns, and M' with M = u M', Aₙ = Aₙ' diag(cₙ), λ' = λ ∏cₙ/u.
+
+    All are powers of two, so that nothing is rounded. The largest entry of each column of M' is
+    about 1, and so is its largest weight, or less where u would be below `least`: Grams of M' do
+    not overflow.
+    """
+    sizes = [power_of_two(a, axis=0) for a in cp.factors]
+    pairs = zip(cp.factors, sizes, strict=True)
+    factors = tuple(times(a, 1 / size[None, :]) for a, size in pairs)
+    weights = times(cp.weights, *sizes)
+    unit = jnp.maximum(power_of_two(weights), least)
+    return unit, sizes, CPTensor(times(weights, 1 / unit), factors)
 
 
 def wide_inner(one: CPTensor, other: CPTensor) -> Array:

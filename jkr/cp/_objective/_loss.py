@@ -17,13 +17,13 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import Precision, accumulator, promoted
-from jkr._linalg._norms import power_of_two, times
+from jkr._linalg._norms import times
 from jkr._linalg._small import gram, matmul, product_of_others
 from jkr._linalg._tangents import is_zero, tangent_of, with_derivative
 from jkr._mesh import any_mesh, is_sharded
 from jkr._products._hadamard import hadamard
 from jkr.cp import losses
-from jkr.cp._model._cptensor import CPTensor, checked, wide_inner
+from jkr.cp._model._cptensor import CPTensor, checked, in_units, wide_inner
 from jkr.tensors._as_tensor import as_tensor, is_tensor
 from jkr.tensors._dense import Dense
 from jkr.tensors._mttkrp import tensor_mttkrps
@@ -124,9 +124,13 @@ def _loss(cp: CPTensor, tensor: Tensor, f: losses.Loss, precision: Precision) ->
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def half_squares(cp: CPTensor, tensor: Tensor, precision: Precision) -> Array:
-    """½‖T − M‖² of a tensor without weights, from Grams (R4)."""
+    """½‖T − M‖² of a tensor without weights, from Grams (R4).
+
+    In units of the model, so that squares are in range where the loss is. Small numbers stay as
+    they are: their squares are small, too.
+    """
     # The value alone needs one MTTKRP.
-    unit, _, cp = _in_units(cp)
+    unit, _, cp = in_units(cp, least=1.0)
     inner = _inner(cp, tensor, precision) / unit
     value = _value(tensor.squared_norm(unit), inner, wide_inner(cp, cp))
     return times(value, unit, unit)
@@ -155,7 +159,7 @@ def _half_squares_gradient(
     cp: CPTensor, tensor: Tensor, precision: Precision
 ) -> tuple[Array, CPTensor]:
     """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ)."""
-    unit, sizes, (weights, factors) = _in_units(cp)
+    unit, sizes, (weights, factors) = in_units(cp, least=1.0)
     grams = [gram(a, a) for a in factors]
     ys = [times(y, 1 / unit) for y in tensor_mttkrps(tensor, _conj(factors), precision)]
     matrices = residual_mttkrps(weights, factors, grams, ys)
@@ -166,23 +170,10 @@ def _half_squares_gradient(
     # Back to the units of the arguments.
     of_weights = times(of_model - of_data, unit, *sizes)
     of_factors = (
-        times(d * weights.conj()[None, :], unit, 1 / size, unit)
+        times(d * weights.conj()[None, :], unit, 1 / size[None, :], unit)
         for d, size in zip(matrices, sizes, strict=True)
     )
     return times(value, unit, unit), CPTensor(of_weights, tuple(of_factors))
-
-
-def _in_units(cp: CPTensor) -> tuple[Array, list[Array], CPTensor]:
-    """u, the sizes cₙ of the factors, and M' with M = u M', Aₙ = cₙ Aₙ' and λ' = λ ∏cₙ/u.
-
-    All are powers of two, so that nothing is rounded, and no square of M/u or of T/u leaves the
-    range where the loss is in it. u is at least 1: small values have small squares.
-    """
-    weights, sizes = cp.weights, [power_of_two(a) for a in cp.factors]
-    factors = tuple(times(a, 1 / c) for a, c in zip(cp.factors, sizes, strict=True))
-    weights = times(weights, *sizes)
-    unit = jnp.maximum(power_of_two(weights), 1)
-    return unit, sizes, CPTensor(times(weights, 1 / unit), factors)
 
 
 def residual_mttkrps(

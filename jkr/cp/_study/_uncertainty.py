@@ -21,7 +21,8 @@ from jkr._linalg._tangent_space import (
     variances,
 )
 from jkr._mesh import any_mesh
-from jkr.cp._fit._result import CPResult
+from jkr.cp._fit._result import BAD_WEIGHTS, CONVERGED, CPResult
+from jkr.cp._fit._solver import refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor, checked
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._dense import Dense
@@ -35,7 +36,8 @@ class Condition(NamedTuple):
         number: 1/√(smallest of the spectrum), a real scalar, at least 1: the largest change of the
             rank-one components over the change of the tensor that causes it, for small changes; inf
             where the model is not unique, or not determined by the entries that are observed, or
-            cannot be told from such a one (numbers above about 500 in float32, 1e7 in float64).
+            cannot be told from such a one (numbers above about 500 in float32, 1e7 in float64; half
+            of that with entry weights).
         spectrum: eigenvalues of the gauge-free Gauss–Newton matrix, decreasing,
             (R(1 + Σₙ(I_n − 1)),): the squared singular values of an orthonormal basis for each
             component's tangent space, side by side, each entry times the root of its weight.
@@ -70,8 +72,8 @@ def condition(cp: CPTensor | CPResult, *, entry_weights: ArrayLike | None = None
         Condition.
 
     Raises:
-        ValueError: no CP model, or one of order below 2; entry weights that are complex or of
-            another shape.
+        ValueError: no CP model, or one of order below 2; entry weights that are complex, of another
+            shape, or bad (traced, they give NaN).
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -85,18 +87,26 @@ def condition(cp: CPTensor | CPResult, *, entry_weights: ArrayLike | None = None
     """
     name = "cp.condition"
     model = _model(name, cp)
-    return _condition(model, _check.weights_if_any(name, entry_weights, model.shape))
+    found, good = _condition(model, _check.weights_if_any(name, entry_weights, model.shape))
+    refuse_bad_data(name, jnp.where(good, CONVERGED, BAD_WEIGHTS))
+    return found
 
 
 @jax.jit
-def _condition(model: CPTensor, entry_weights: Array | None) -> Condition:
+def _condition(model: CPTensor, w: Array | None) -> tuple[Condition, Array]:
+    """The condition, and whether the weights are good."""
     units = _unit_model(model).factors
-    spectrum = _spectrum(units) if entry_weights is None else _weighted(units, entry_weights)
+    if w is None:
+        good, spectrum = jnp.ones((), bool), _spectrum(units)
+        largest = spectrum[0]
+    else:
+        good = jnp.all(jnp.isfinite(w) & (w >= 0)) & jnp.any(w > 0)
+        spectrum = _weighted(units, w.astype(units[0].real.dtype))
+        largest = 2.0 * units[0].shape[1]  # of the matrix with its gauge, by which it is rounded
     smallest = spectrum[-1]
-    unique = smallest > 16 * float(jnp.finfo(spectrum.dtype).eps) * spectrum[0]
-    return Condition(
-        jnp.where(unique, 1 / jnp.sqrt(jnp.where(unique, smallest, 1)), jnp.inf), spectrum
-    )
+    unique = smallest > 16 * float(jnp.finfo(spectrum.dtype).eps) * largest
+    number = jnp.where(unique, 1 / jnp.sqrt(jnp.where(unique, smallest, 1)), jnp.inf)
+    return Condition(jnp.where(good, number, jnp.nan), spectrum), good
 
 
 def _spectrum(units: Sequence[Array]) -> Array:
@@ -113,9 +123,8 @@ def _spectrum(units: Sequence[Array]) -> Array:
     return jnp.sort(jnp.concatenate([inside, *outside]))[::-1]
 
 
-def _weighted(units: Sequence[Array], entry_weights: Array) -> Array:
+def _weighted(units: Sequence[Array], w: Array) -> Array:
     """Decreasing eigenvalues under entry weights, relative to the largest of them."""
-    w = entry_weights.astype(units[0].real.dtype)
     largest = jnp.max(w)
     w = w / jnp.where(largest > 0, largest, 1)
     S = tangent_gram(units, partial(Dense(w, w).cross_gram, units))  # reads nothing but weights
