@@ -53,23 +53,15 @@ def draw(dtype):
     return truth.full() + 0.3 * jax.random.normal(jax.random.key(4), SHAPE, dtype), larger
 
 
-def positive(model):
-    return cp.CPTensor(model.weights, tuple(map(jnp.abs, model.factors)))
-
-
-@jax.jit
-def drawn():
-    """In one program: every operation outside of one is compiled by itself."""
-    mean = 3 * positive(cp.random(jax.random.key(1), SHAPE, 2)).full()
-    return (
-        jax.random.uniform(jax.random.key(7), SHAPE) + 0.1,
-        jax.random.bernoulli(jax.random.key(8), 0.8, SHAPE),
-        positive(cp.random(jax.random.key(5), SHAPE, 2)),
-        jax.random.poisson(jax.random.key(2), mean).astype(float),
-    )
-
-
-WEIGHTS, SEEN, START, COUNTS = drawn()
+# By NumPy, because what is drawn here every worker would compile.
+RNG = np.random.default_rng(0)
+WEIGHTS = jnp.asarray(RNG.uniform(0.1, 1.1, SHAPE))
+SEEN = jnp.asarray(RNG.uniform(size=SHAPE) < 0.8)
+START = cp.CPTensor(
+    jnp.ones(2), tuple(jnp.asarray(np.abs(RNG.standard_normal((n, 2)))) for n in SHAPE)
+)
+RATES = np.einsum("ir,jr,kr->ijk", *(np.abs(RNG.standard_normal((n, 2))) for n in SHAPE))
+COUNTS = jnp.asarray(RNG.poisson(3 * RATES).astype(float))
 # Options of the solver; weights and the start beside them.
 PROBLEMS = {
     "plain": {},

@@ -100,8 +100,9 @@ def _condition(model: CPTensor, w: Array | None) -> tuple[Condition, Array]:
         good, spectrum = jnp.ones((), bool), _spectrum(units)
         largest = spectrum[0]
     else:
+        w = w.astype(units[0].real.dtype)
         good = jnp.all(jnp.isfinite(w) & (w >= 0)) & jnp.any(w > 0)
-        spectrum = _weighted(units, w.astype(units[0].real.dtype))
+        spectrum = _weighted(units, w)
         largest = 2.0 * units[0].shape[1]  # of the matrix with its gauge, by which it is rounded
     smallest = spectrum[-1]
     unique = smallest > 16 * float(jnp.finfo(spectrum.dtype).eps) * largest
