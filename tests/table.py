@@ -1083,10 +1083,10 @@ ROWS: dict[str, list[Row]] = {
             differentiable=False,
         ),
         Row(
-            lambda v, w, *factors: cp.condition(
-                cp.CPTensor(w, factors), entry_weights=square_of(v)
+            lambda v, w, *factors: (
+                cp.condition(cp.CPTensor(w, factors), entry_weights=square_of(v)).spectrum
             ),
-            lambda v, *model: condition_reference(*model, entry_weights=square_of(v)),
+            lambda v, *model: condition_reference(*model, entry_weights=square_of(v))[1],
             ((3, 2, 4), *MODEL),
             differentiable=False,
         ),

@@ -71,7 +71,7 @@ def test_the_loss_is_never_negative():
     assert cp.loss(model, model.full()) >= 0
 
 
-@pytest.mark.parametrize("block", [1, 7, 64, 100, 1 << 20])
+@pytest.mark.parametrize("block", [1, 7, 100])
 def test_blocks_of_any_size_give_the_same(block, monkeypatch, rng):
     from jkr._contractions import _elementwise
 
@@ -79,14 +79,17 @@ def test_blocks_of_any_size_give_the_same(block, monkeypatch, rng):
     jax.clear_caches()  # programs of other blocks
     model, x = cp.random(KEY, SHAPE, 2), rng.standard_normal(SHAPE)
     w = rng.uniform(size=SHAPE)
-    value, gradient = jax.value_and_grad(lambda m: cp.loss(m, x, entry_weights=w))(model)
+    of = jax.jit(jax.value_and_grad(lambda m: cp.loss(m, x, entry_weights=w)))
+    value, gradient = of(model)
     assert_allclose(value, exact_loss(model, x, w))
 
+    @jax.jit
+    @jax.grad
     def dense(m):
         full = jnp.einsum("r,ir,jr,kr->ijk", m.weights, *m.factors)
         return jnp.sum(w * (x - full) ** 2) / 2
 
-    for g, h in zip(*map(jax.tree.leaves, (gradient, jax.grad(dense)(model))), strict=True):
+    for g, h in zip(*map(jax.tree.leaves, (gradient, dense(model))), strict=True):
         assert_allclose(g, h, atol=1e-10)
 
 
@@ -95,7 +98,7 @@ def test_what_lies_under_a_zero_weight_is_never_read(hidden, rng):
     model, x = cp.random(KEY, SHAPE, 2), rng.standard_normal(SHAPE)
     w = (rng.uniform(size=SHAPE) > 0.4).astype(float)
     broken = np.where(w == 0, hidden, x)
-    f = jax.value_and_grad(lambda m, x, w: cp.loss(m, x, entry_weights=w), (0, 1, 2))
+    f = jax.jit(jax.value_and_grad(lambda m, x, w: cp.loss(m, x, entry_weights=w), (0, 1, 2)))
     for z, y in zip(*map(jax.tree.leaves, (f(model, broken, w), f(model, x, w))), strict=True):
         assert_allclose(z, y, atol=1e-12)
     assert_allclose(cp.loss(model, broken, entry_weights=w), exact_loss(model, x, w))
@@ -108,12 +111,12 @@ def test_derivatives_are_finite_at_zero_and_repeated_columns():
     model = cp.random(KEY, SHAPE, 2)
     zero = jax.tree.map(jnp.zeros_like, model)
     same = jax.tree.map(lambda a: jnp.repeat(a[..., :1], 2, axis=-1), model)
-    for m in (zero, same):
-        for w in (None, jnp.ones(SHAPE)):
-            f = lambda m, w=w: cp.loss(m, x, entry_weights=w)  # noqa: E731
-            v = jax.tree.map(jnp.ones_like, m)
-            both = jax.grad(f)(m), jax.jvp(jax.grad(f), (m,), (v,))[1]
-            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(both))
+    for w in (None, jnp.ones(SHAPE)):
+        gradient = jax.grad(lambda m, w=w: cp.loss(m, x, entry_weights=w))
+        both = jax.jit(lambda m, v, g=gradient: jax.jvp(g, (m,), (v,)))
+        for m in (zero, same):
+            leaves = jax.tree.leaves(both(m, jax.tree.map(jnp.ones_like, m)))
+            assert all(np.isfinite(leaf).all() for leaf in leaves)
 
 
 def test_gradient_with_respect_to_the_tensor_is_the_residual(rng):
