@@ -302,7 +302,7 @@ def test_steps_that_lead_nowhere_have_not():
     case = made("gaussian", "plain", "array")
     result = case.called(optimizer=optax.sgd(1e-9), tol=1e-4)
     assert (int(result.status), bool(result.converged)) == (8, False)
-    assert result.stationarity > 1e-2
+    assert result.stationarity > 3e-2
     assert "far from a minimum" in result.message
 
 

@@ -109,11 +109,13 @@ def test_condition_tells_what_the_observed_entries_do_not_determine():
     # Two models that meet nowhere: the scales of one against the other are free.
     assert cp.condition(model, entry_weights=blocks).number == jnp.inf
     assert cp.condition(model).number < 10
-    number = jax.jit(lambda w: cp.condition(model, entry_weights=w).number)
+    of_weights = jax.jit(lambda w: cp.condition(model, entry_weights=w))
     seen = np.random.default_rng(0).uniform(size=model.shape) < 0.5
-    assert cp.condition(model).number < number(seen.astype(float)) < 100
+    found = of_weights(seen.astype(float))
+    assert cp.condition(model).number < found.number < 100
+    assert_allclose(found.number, found.spectrum[-1] ** -0.5)
     seen[3] = False
-    assert number(seen.astype(float)) == jnp.inf
+    assert of_weights(seen.astype(float)).number == jnp.inf
 
 
 def test_a_result_stands_for_its_model():

@@ -24,7 +24,7 @@ AT_FAULT = (NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS)  # no use in going
 
 # Values of `stationarity`:
 ROUGH_ABOVE = 1e-4  # derivatives through the fit are rough
-FAR_ABOVE = 1e-2  # the fit has not converged, though it changes no more
+FAR_ABOVE = 3e-2  # the fit has not converged, though it changes no more
 ROUNDING = 64  # times eps: nothing but rounding is left
 
 MESSAGES = {

@@ -118,7 +118,10 @@ class Descent(Algorithm):
         old, size, reference = state, state.size, state.reference
         parameters, optimizer, value, slope = by_others(self._update, objective, old)
         value = value.astype(reference.dtype) * reference
-        finite = jnp.isfinite(value)
+        # A line search that fails may keep the old value beside parameters that are NaN.
+        everything = [jnp.all(jnp.isfinite(p)) for p in (value, *jax.tree.leaves(parameters))]
+        finite = jnp.all(jnp.stack(everything))
+        value = jnp.where(finite, value, jnp.nan)
         larger = jnp.maximum(jnp.abs(value), jnp.abs(old.objective))
         free = _free(objective, parameters, size)
         ones = jnp.ones_like(old.cp.weights)
@@ -130,7 +133,7 @@ class Descent(Algorithm):
         )
         taken = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
         return taken._replace(
-            objective=jnp.where(finite, value, jnp.nan),
+            objective=value,
             change=jnp.abs(value - old.objective) / jnp.where(larger > 0, larger, 1),
             iteration=old.iteration + 1,
         )
