@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from readings import gauge_free
+from readings import along, direction_of, gauge_free, moved
 
 from jkr import cp
 from jkr.cp import losses
@@ -72,19 +72,16 @@ COTANGENT = jnp.array([0.7, -1.2, 0.4])
 @pytest.mark.parametrize("case", CASES)
 def test_against_central_differences(case):
     fitted, at = CASES[case]
-    draw = lambda a: jax.random.normal(jax.random.key(5), a.shape, a.dtype)  # noqa: E731
-    direction, h = jax.tree.map(draw, at), 1e-5
+    direction, h = direction_of(at), 1e-5
 
     @jax.jit
     def everything(at, direction):
         f = lambda z: gauge_free(fitted(z))  # noqa: E731
         value, forward = jax.jvp(f, (at,), (direction,))
         gradient = jax.grad(lambda z: f(z) @ COTANGENT)(at)
-        products = jax.tree.map(lambda g, d: jnp.sum(g * d).real, gradient, direction)
-        return value, forward, sum(jax.tree.leaves(products))
+        return value, forward, along(gradient, direction)
 
-    moved = (jax.tree.map(lambda a, d, s=s: a + s * h * d, at, direction) for s in (1, -1))
-    values = [everything(z, direction)[0] for z in moved]
+    values = [everything(moved(at, s * h, direction), direction)[0] for s in (1, -1)]
     _, forward, reverse = everything(at, direction)
     assert_allclose(forward, (values[0] - values[1]) / (2 * h), rtol=1e-4, atol=1e-7)
     assert_allclose(reverse, forward @ COTANGENT, rtol=1e-7)
@@ -125,6 +122,6 @@ def test_nothing_else_has_derivatives_and_none_is_nan():
     gradient = jax.jit(jax.grad(f))
     for x in (jnp.zeros(SHAPE), COUNTS.at[1].set(0)):
         assert np.isfinite(gradient(x)).all()
-    moved = jax.jvp(lambda x: fit(x, max_iters=20), (NOISY,), (jnp.ones(SHAPE),))[1]
-    assert np.all(moved.history == 0)
-    assert moved.fit != 0
+    change = jax.jvp(lambda x: fit(x, max_iters=20), (NOISY,), (jnp.ones(SHAPE),))[1]
+    assert np.all(change.history == 0)
+    assert change.fit != 0

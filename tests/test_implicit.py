@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from numpy.testing import assert_allclose
-from readings import gauge_free
+from readings import along, direction_of, gauge_free, moved
 
 from jkr import cp
 
@@ -78,20 +78,14 @@ def value_and_derivatives(fitted, scale, at, direction):
 
     value, push = jax.linearize(f, at)
     (gradient,) = jax.linear_transpose(push, at)(COTANGENT)
-    products = jax.tree.map(lambda g, d: jnp.sum(g * d).real, gradient, direction)
-    return value, push(direction), sum(jax.tree.leaves(products))
-
-
-def moved(at, step, direction):
-    return jax.tree.map(lambda a, d: a + step * d, at, direction)
+    return value, push(direction), along(gradient, direction)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_against_central_differences(case):
     fitted, at = CASES[case]
     program = partial(value_and_derivatives, fitted, 1e20 if case == "tiny data" else 1.0)
-    draw = lambda a: jax.random.normal(jax.random.key(5), a.shape, a.dtype)  # noqa: E731
-    direction, h = jax.tree.map(draw, at), 1e-5
+    direction, h = direction_of(at), 1e-5
     ahead, behind = (
         np.asarray(program(moved(at, s * h, direction), direction)[0]) for s in (1, -1)
     )
@@ -140,10 +134,10 @@ def test_no_derivative_is_ever_nan(options):
 
 
 def test_only_the_solution_has_derivatives():
-    result, moved = jax.jvp(lambda x: fit(x, max_iters=20), (NOISY,), (jnp.ones(SHAPE),))
-    assert np.all(moved.history == 0)
-    assert moved.stationarity == 0
-    assert moved.fit != 0
+    result, change = jax.jvp(lambda x: fit(x, max_iters=20), (NOISY,), (jnp.ones(SHAPE),))
+    assert np.all(change.history == 0)
+    assert change.stationarity == 0
+    assert change.fit != 0
     of_start = jax.grad(lambda start: cp.als(NOISY, 2, init=start).fit)(START)
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(of_start))
     assert result.history.shape == (20,)

@@ -54,25 +54,32 @@ assert jnp.allclose(slope, of_dense, atol=1e-2)
 """
 
 
+EACH_IN_ITS_FOLDER = """
+import os, runpy, sys
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    runpy.run_path(os.path.join(folder, "page.py"))
+"""
 WITH_PYTHON = [page for page in PAGES if python(page)]
 
 
 @pytest.mark.parametrize("pages", [WITH_PYTHON[::2], WITH_PYTHON[1::2]])
 def test_the_python_of_pages_runs_in_order(pages, tmp_path):
     """In a process for several pages: most of the time of one is to begin."""
-    for page in pages:
+    folders = [tmp_path / page.stem for page in pages]
+    for page, folder in zip(pages, folders, strict=True):
+        folder.mkdir()
         more = [OF_EXTENDING] if page.stem == "extending" else []
-        (tmp_path / f"{page.stem}.py").write_text("\n".join([*python(page), *more]), "utf-8")
-    run_all = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path)"
+        (folder / "page.py").write_text("\n".join([*python(page), *more]), "utf-8")
     run = subprocess.run(
-        [sys.executable, "-c", run_all, *(f"{page.stem}.py" for page in pages)],
-        cwd=tmp_path,
+        [sys.executable, "-c", EACH_IN_ITS_FOLDER, *map(str, folders)],
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    pictures = [name for p in pages for name in re.findall(r'savefig\("(.*?)"\)', text(p))]
-    assert all((tmp_path / name).exists() for name in pictures)
+    for page, folder in zip(pages, folders, strict=True):
+        pictures = re.findall(r'savefig\("(.*?)"\)', text(page))
+        assert all((folder / name).exists() for name in pictures)
 
 
 def test_the_pages_have_python_in_them():

@@ -99,5 +99,5 @@ from jkr._check._tensors import same_shape as same_shape
 from jkr._check._tensors import smoothing as smoothing
 from jkr._check._tensors import tensor as tensor
 from jkr._check._tensors import tensor_shape as tensor_shape
-from jkr._check._tensors import unfolded as unfolded
+from jkr._check._tensors import unfolding as unfolding
 from jkr._check._tensors import weights_if_any as weights_if_any

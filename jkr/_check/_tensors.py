@@ -49,7 +49,7 @@ def modes(name: str, what: str, value: Any, order: int) -> tuple[int, ...]:
     return tuple(sorted(named))
 
 
-def unfolded(
+def unfolding(
     name: str, matrix: ArrayLike, n: int, shape: Sequence[int]
 ) -> tuple[Array, int, Sizes]:
     """A mode-n unfolding, its mode counted from 0, and the shape of the tensor it came from."""

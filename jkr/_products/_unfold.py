@@ -74,5 +74,5 @@ def fold(matrix: ArrayLike, mode: int, shape: Sequence[int]) -> Array:
 
     Source: law J4; [KB09].
     """
-    m, n, dims = _check.unfolded("fold", matrix, mode, shape)
+    m, n, dims = _check.unfolding("fold", matrix, mode, shape)
     return jnp.moveaxis(m.reshape(dims[n], *dims[:n], *dims[n + 1 :]), 0, n)

@@ -38,7 +38,6 @@ from jax.typing import DTypeLike
 from jkr import _check
 from jkr._linalg._norms import squared_distance
 from jkr._mesh import any_mesh
-from jkr.tensors._tensor import Tensor
 
 __all__ = [
     "Loss",
@@ -67,7 +66,7 @@ class Loss:
 
     Attributes:
         function: f(model, data) of two arrays of one shape, elementwise: real values, of that
-            shape; or f(model, data, *constants), of the `entry_constants` of a fit. What else it
+            shape; or `f(model, data, *constants)`, of the `entry_constants` of a fit. What else it
             depends on are Python numbers.
         nonnegative: whether the model has to be nonnegative. A fit then keeps its factors so.
         low: the least datum that it is for, a number.
@@ -298,12 +297,12 @@ def _beta_divergence(beta: float) -> Loss:
 
 
 def checked_loss(
-    name: str, loss: Loss | Callable[..., Array], dtype: DTypeLike, tensor: Tensor
+    name: str, loss: Loss | Callable[..., Array], dtype: DTypeLike, constants: int
 ) -> Loss:
-    """A loss that goes with entries of that dtype, and constants of a tensor: elementwise, real."""
-    count = len(getattr(tensor, "entry_constants", ()))
-    if loss is gaussian and count == 0:  # by far the most frequent, and tracing it takes time
+    """A loss that goes with entries of that dtype, and so many constants: elementwise, real."""
+    if loss is gaussian and not constants:  # by far the most frequent, and tracing it takes time
         return gaussian
     known = loss if isinstance(loss, Loss) else Loss(_check.loss(name, loss))
-    _check.elementwise(name, "loss", known.function, jax.ShapeDtypeStruct((2, 3), dtype), count)
+    entries = jax.ShapeDtypeStruct((2, 3), dtype)
+    _check.elementwise(name, "loss", known.function, entries, constants)
     return known

@@ -57,7 +57,7 @@ def fitted(
     arrays, _, columns = _check.bases(name, bases)
     x = _check.array_of(name, "coefficients", _check.inexact(name, coefficients), columns)
     x, *arrays = promoted(x, *arrays)
-    return modelled(arrays, x, precision)
+    return fitted_values(arrays, x, precision)
 
 
 @any_mesh
@@ -100,7 +100,7 @@ def cross_product(
     y, *arrays = promoted(y, *arrays)
     if entry_weights is not None:
         w = _check.entry_weights(name, entry_weights, rows)
-        y = weighed(y, w)
+        y = times_weights(y, w)
     return projected(arrays, y, precision)
 
 
@@ -143,13 +143,13 @@ def weighted_gram(
     return array_gram(arrays, w, precision)
 
 
-def weighed(y: Array, w: Array) -> Array:
+def times_weights(y: Array, w: Array) -> Array:
     """W ∘ Y, where what lies under a zero is not read; in the dtype of y."""
     return w.astype(y.real.dtype).astype(y.dtype) * jnp.where(w == 0, 0, y)
 
 
 @partial(jax.jit, static_argnames="precision")
-def modelled(bases: Sequence[Array], coefficients: Array, precision: Precision) -> Array:
+def fitted_values(bases: Sequence[Array], coefficients: Array, precision: Precision) -> Array:
     """X θ, (I_1, …, I_d)."""
     rows = [b.shape[0] for b in bases]
     return kronecker_matmul(bases, coefficients.reshape(-1), precision).reshape(rows)

@@ -21,7 +21,7 @@ from jkr._linalg._definite import definite_solve
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._mesh import any_mesh
 from jkr._products._pairing import paired
-from jkr.glam._arrays import array_gram, modelled, projected, weighed
+from jkr.glam._arrays import array_gram, fitted_values, projected, times_weights
 
 # In order of severity, so that the largest status of a batch is its worst.
 SOLVED, SINGULAR, NOT_FINITE, BAD_DATA, BAD_WEIGHTS, BAD_SMOOTHING = range(6)
@@ -161,12 +161,12 @@ def _solved(
 ) -> Smooth:
     exact = lax.Precision.HIGHEST
     G = array_gram(bases, w, exact)
-    q = projected(bases, y if w is None else weighed(y, w), exact).reshape(-1)
+    q = projected(bases, y if w is None else times_weights(y, w), exact).reshape(-1)
     A = G + _penalty(penalties, smoothing.astype(y.dtype))
     solution, singular = definite_solve(A, jnp.concatenate([q[:, None], G], axis=1))
     theta = solution[:, 0].reshape([b.shape[1] for b in bases])
     edf = jnp.trace(solution[:, 1:]).real
-    model = modelled(bases, theta, exact)
+    model = fitted_values(bases, theta, exact)
     residual = y - model if w is None else jnp.where(w == 0, 0, y - model)
     squares = (residual * residual.conj()).real
     rss = jnp.sum(squares if w is None else w * squares)

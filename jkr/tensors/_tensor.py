@@ -169,6 +169,11 @@ class Tensor(ABC):
         return True
 
     @property
+    def entry_constants(self) -> tuple[Array, ...]:
+        """Real arrays of T's shape that a loss takes beside the data, most often none."""
+        return ()
+
+    @property
     def ndim(self) -> int:
         """N, the number of modes."""
         return len(self.shape)

@@ -149,7 +149,7 @@ def _pulled(cp: CPTensor, given: Objective, cotangent: CPTensor) -> tuple[Pullba
         Pullback(
             tensor=getattr(tensor, "array", tensor),
             entry_weights=getattr(tensor, "entry_weights", None),
-            entry_constants=getattr(tensor, "entry_constants", ()),
+            entry_constants=tensor.entry_constants,
             l2=back.l2,
             fixed=fixed,
             objective=back.on(None),

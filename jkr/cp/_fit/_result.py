@@ -7,11 +7,13 @@ Trouble at run time is data: `status` is an integer that survives jit and vmap, 
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
 
 from jkr.cp._model._cptensor import CPTensor
+from jkr.tensors._tensor import GOOD, Scale
 
 CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
 STALLED, NO_DERIVATIVE = 8, 9
@@ -19,8 +21,6 @@ SEVERITY = (  # of the statuses, the worst last
     *(CONVERGED, ROUGH, DEPENDENT, STALLED, MAX_ITERS, INTERRUPTED),
     *(NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS),
 )
-
-AT_FAULT = (NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS)  # no use in going on from there
 
 # Values of `stationarity`:
 ROUGH_ABOVE = 1e-4  # derivatives through the fit are rough
@@ -80,6 +80,17 @@ BRIEFLY = {
     STALLED: "stopped far from a minimum",
     NO_DERIVATIVE: "no derivative",
 }
+
+
+def worst(*statuses: Any) -> int:
+    """The most severe of statuses that are known, arrays of them included."""
+    known = np.concatenate([np.ravel(status) for status in statuses])
+    return max(known.tolist(), key=SEVERITY.index)
+
+
+def unless_bad(scale: Scale, status: Any) -> Array:
+    """The status, or that of the data, where those are bad."""
+    return jnp.where(scale.status == GOOD, status, BAD_DATA - 1 + scale.status)
 
 
 class CPResult(NamedTuple):
@@ -150,4 +161,4 @@ class CPResult(NamedTuple):
     @property
     def message(self) -> str:
         """What the status means and what to try; for a batch, the worst of its statuses."""
-        return MESSAGES[max(np.ravel(self.status).tolist(), key=SEVERITY.index)]
+        return MESSAGES[worst(self.status)]

@@ -27,7 +27,7 @@ from jkr.cp._fit._start import initial
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Algorithm
-from jkr.tensors._tensor import GOOD, Scale
+from jkr.tensors._tensor import Scale
 
 
 class Plan(NamedTuple):
@@ -169,8 +169,9 @@ def fit_from_python(
         if interrupted:
             break
     winner = best(algorithm, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results))
-    if interrupted and winner.status not in _result.AT_FAULT:
-        status = jnp.asarray(_result.INTERRUPTED, winner.status.dtype)
+    if interrupted:
+        status = _result.worst(winner.status, _result.INTERRUPTED)
+        status = jnp.asarray(status, winner.status.dtype)
         winner = winner._replace(status=status, converged=jnp.zeros((), bool))
     return winner._replace(objective=results[0].objective)
 
@@ -259,7 +260,7 @@ def _ended(
     # The model and its objective are finite: a gradient that is not is that of a function.
     lost = jnp.isinf(slope) & objective.has_functions
     status = jnp.where(lost, _result.NO_DERIVATIVE, status)
-    status = jnp.where(scale.status == GOOD, status, _result.BAD_DATA - 1 + scale.status)
+    status = _result.unless_bad(scale, status)
     # What was watched before the last step, and from there on the last, exactly.
     history = jnp.where(jnp.arange(len(steps)) < state.iteration - 1, steps, last)
     return CPResult(

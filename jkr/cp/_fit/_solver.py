@@ -11,7 +11,6 @@ from typing import Any, ClassVar, TypedDict
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.tree_util import Partial
@@ -22,7 +21,15 @@ from jkr._linalg._dtypes import Precision, accumulator
 from jkr._mesh import any_mesh
 from jkr.cp import losses
 from jkr.cp._fit import _run
-from jkr.cp._fit._result import BAD_DATA, BAD_WEIGHTS, MESSAGES, CPResult
+from jkr.cp._fit._result import (
+    BAD_DATA,
+    BAD_WEIGHTS,
+    CONVERGED,
+    MESSAGES,
+    CPResult,
+    unless_bad,
+    worst,
+)
 from jkr.cp._fit._run import Plan
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective, Penalty, Term
@@ -30,7 +37,7 @@ from jkr.cp._solvers._algorithm import Algorithm
 from jkr.cp.constraints import Ball, Constraint, Fixed, Free, Nonnegative, Simplex
 from jkr.cp.losses import Loss
 from jkr.tensors._as_tensor import as_tensor
-from jkr.tensors._tensor import GOOD, Tensor
+from jkr.tensors._tensor import Tensor
 
 _STARTS = ("random", "uniform", "svd")
 _LEAVES = ("algorithm", "constraints", "l2", "penalty", "tol")
@@ -173,8 +180,7 @@ class Solver:
         plan, objective, given, key = self._problem(name, as_tensor(name, tensor), rank, key, init)
         plan = plan._replace(restarts=1, max_iters=0)
         state, scale = _run.first(plan, self.algorithm, objective, given, key)
-        status = jnp.where(scale.status == GOOD, 0, BAD_DATA - 1 + scale.status)
-        refuse_bad_data(name, status, objective.terms[0].loss)
+        refuse_bad_data(name, unless_bad(scale, CONVERGED), objective.terms[0].loss)
         return state
 
     @any_mesh
@@ -237,7 +243,7 @@ class Solver:
         wide = accumulator(tensor.dtype)
         if isinstance(self.loss, Loss) and self.loss.nonnegative:
             _check.real_dtype(name, f"the tensor of {self.loss.name}", tensor.dtype)
-        loss = losses.checked_loss(name, self.loss, wide, tensor)
+        loss = losses.checked_loss(name, self.loss, wide, len(tensor.entry_constants))
         if self.penalty is not None:
             factors = tuple(jax.ShapeDtypeStruct((n, rank), wide) for n in tensor.shape)
             _check.one_number(name, "penalty", self.penalty, factors)
@@ -306,8 +312,8 @@ def refuse_bad_data(name: str, status: Array, loss: Loss = losses.gaussian) -> N
     """Raise where data were measured and found bad; under a transform nothing is known yet."""
     if isinstance(status, Tracer):
         return
-    bad = [s for s in (BAD_WEIGHTS, BAD_DATA) if np.any(np.asarray(status) == s)]
-    message = MESSAGES[bad[0]] if bad else ""
-    if BAD_DATA in bad[:1] and (loss.low, loss.high) != (-inf, inf):
+    found = worst(status)
+    message = MESSAGES[found] if found in (BAD_DATA, BAD_WEIGHTS) else ""
+    if found == BAD_DATA and (loss.low, loss.high) != (-inf, inf):
         message = f"{message}; {loss.name} takes data from {loss.low:g} to {loss.high:g}"
     _check.good_data(name, message)

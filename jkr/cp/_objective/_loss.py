@@ -60,7 +60,7 @@ def loss(
             included; what lies under a zero, NaN included, is never read into the value or a
             derivative. (So the derivative with respect to a weight that is zero is zero.)
         entry_constants: C, real arrays that broadcast to (I_1, …, I_N), one or a tuple, for a loss
-            f(model, data, *constants): exposures, trials, standard deviations.
+            `f(model, data, *constants)`: exposures, trials, standard deviations.
         precision: of the matrix products with the tensor, as in `jax.lax.dot_general`.
 
     Returns:
@@ -102,7 +102,7 @@ def loss(
         made = Dense(x, w, entry_constants=constants, sharded=is_sharded(x))
     _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
     weights, like, *factors = promoted(weights, jnp.zeros((), made.dtype), *factors)
-    known = losses.checked_loss(name, loss, accumulator(like.dtype), made)
+    known = losses.checked_loss(name, loss, accumulator(like.dtype), len(made.entry_constants))
     if 0 in made.shape:
         return jnp.zeros((), like.real.dtype)
     return _loss(CPTensor(weights, tuple(factors)), made, known, precision)

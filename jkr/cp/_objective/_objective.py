@@ -213,8 +213,7 @@ class Objective:
 
     @property
     def _has_units(self) -> bool:
-        least_squares = all(term.loss == losses.gaussian for term in self.terms)
-        return least_squares and len(self.terms) == 1 and not self.literal and self.penalty is None
+        return not self.has_functions and len(self.terms) == 1 and not self.literal
 
     # What it is at a model: weights (ones, where there are bearers), and free factors
 

@@ -21,12 +21,12 @@ from jkr._linalg._tangent_space import (
     variances,
 )
 from jkr._mesh import any_mesh
-from jkr.cp._fit._result import BAD_WEIGHTS, CONVERGED, CPResult
+from jkr.cp._fit._result import CONVERGED, CPResult, unless_bad
 from jkr.cp._fit._solver import refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor, checked
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._dense import Dense
-from jkr.tensors._tensor import Tensor
+from jkr.tensors._tensor import GOOD, Tensor
 
 
 class Condition(NamedTuple):
@@ -87,27 +87,41 @@ def condition(cp: CPTensor | CPResult, *, entry_weights: ArrayLike | None = None
     """
     name = "cp.condition"
     model = _model(name, cp)
-    found, good = _condition(model, _check.weights_if_any(name, entry_weights, model.shape))
-    refuse_bad_data(name, jnp.where(good, CONVERGED, BAD_WEIGHTS))
+    w = _check.weights_if_any(name, entry_weights, model.shape)
+    if w is None:
+        return _condition(model)
+    found, status = _condition_of_observed(model, w)
+    refuse_bad_data(name, status)
     return found
 
 
 @jax.jit
-def _condition(model: CPTensor, w: Array | None) -> tuple[Condition, Array]:
-    """The condition, and whether the weights are good."""
+def _condition(model: CPTensor) -> Condition:
+    spectrum = _spectrum(_unit_model(model).factors)
+    return Condition(_number(spectrum[-1], spectrum[0]), spectrum)
+
+
+@jax.jit
+def _condition_of_observed(model: CPTensor, w: Array) -> tuple[Condition, Array]:
+    """The condition under entry weights, and the status of these."""
     units = _unit_model(model).factors
-    if w is None:
-        good, spectrum = jnp.ones((), bool), _spectrum(units)
-        largest = spectrum[0]
-    else:
-        w = w.astype(units[0].real.dtype)
-        good = jnp.all(jnp.isfinite(w) & (w >= 0)) & jnp.any(w > 0)
-        spectrum = _weighted(units, w)
-        largest = 2.0 * units[0].shape[1]  # of the matrix with its gauge, by which it is rounded
-    smallest = spectrum[-1]
-    unique = smallest > 16 * float(jnp.finfo(spectrum.dtype).eps) * largest
-    number = jnp.where(unique, 1 / jnp.sqrt(jnp.where(unique, smallest, 1)), jnp.inf)
-    return Condition(jnp.where(good, number, jnp.nan), spectrum), good
+    order, rank = len(units), units[0].shape[1]
+    w = w.astype(units[0].real.dtype)
+    tensor = Dense(w, w)  # of which nothing but the weights is read
+    scale = tensor.scale()
+    cross = lambda n, m: tensor.cross_gram(units, n, m) / scale.weight.astype(units[0].dtype)  # noqa: E731
+    # The gauge is above all else, and by its size the rest is rounded.
+    of_gauge = (order - 1) * rank
+    spectrum = jnp.linalg.eigvalsh(tangent_gram(units, cross))[:-of_gauge][::-1]
+    number = _number(spectrum[-1], 2.0 * rank)
+    number = jnp.where(scale.status == GOOD, number, jnp.nan)
+    return Condition(number, spectrum), unless_bad(scale, CONVERGED)
+
+
+def _number(smallest: Array, largest: Array | float) -> Array:
+    """1/√(smallest eigenvalue), inf where that is rounding of the largest."""
+    unique = smallest > 16 * float(jnp.finfo(smallest.dtype).eps) * largest
+    return jnp.where(unique, 1 / jnp.sqrt(jnp.where(unique, smallest, 1)), jnp.inf)
 
 
 def _spectrum(units: Sequence[Array]) -> Array:
@@ -122,15 +136,6 @@ def _spectrum(units: Sequence[Array]) -> Array:
         for n, (a, b) in enumerate(zip(units, small, strict=True))
     ]
     return jnp.sort(jnp.concatenate([inside, *outside]))[::-1]
-
-
-def _weighted(units: Sequence[Array], w: Array) -> Array:
-    """Decreasing eigenvalues under entry weights, relative to the largest of them."""
-    largest = jnp.max(w)
-    w = w / jnp.where(largest > 0, largest, 1)
-    S = tangent_gram(units, partial(Dense(w, w).cross_gram, units))  # reads nothing but weights
-    of_gauge = (len(units) - 1) * units[0].shape[1]  # above all others
-    return jnp.linalg.eigvalsh(S)[:-of_gauge][::-1]
 
 
 @any_mesh
