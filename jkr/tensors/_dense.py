@@ -243,8 +243,9 @@ class Dense(Tensor):
         w = self.entry_weights
         if w is None:
             return super().rows()
-        modes = range(w.ndim)
-        return tuple(jnp.any(w != 0, axis=tuple(m for m in modes if m != n)) for n in modes)
+        # Maxima, since `any` of w != 0 would hold that comparison, a quarter of the tensor.
+        others = (tuple(m for m in range(w.ndim) if m != n) for n in range(w.ndim))
+        return tuple(jnp.max(w, axis=axes, initial=0) != 0 for axes in others)
 
     def observations(self) -> Array | int:
         """How many entries have a weight that is not zero."""
