@@ -1,5 +1,8 @@
 """Strict settings for every test: float64, no silent promotion of dtypes or ranks.
 
+A run of everything takes the tests that compile by turns, a fifth of them a day, so that in five
+days all have run; `--all` takes all at once. What you name, by a file or by `-k`, runs as it is.
+
 Nearly all the time of the tests is compiling, so XLA compiles them by its quickest way, where it
 still has a choice: a third of the processor time of its default. The workers, and the processes
 that tests start, share what they have compiled by a folder of this run's own. The notebooks and
@@ -7,6 +10,7 @@ the demo, which CI runs too, compile as users do.
 """
 
 import atexit
+import datetime
 import importlib.metadata
 import os
 import shutil
@@ -32,6 +36,37 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+TURNS = 5
+
+
+def pytest_addoption(parser):
+    today = datetime.date.today().toordinal() % TURNS
+    parser.addoption(
+        "--turn", type=int, default=today, help=f"which of {TURNS}; the day's is given"
+    )
+    parser.addoption("--all", action="store_true", help="the tests of all turns")
+
+
+def _by_turns(config):
+    named = config.option.keyword or config.option.markexpr or config.args != ["tests"]
+    return not (named or config.option.all)
+
+
+def pytest_report_header(config):
+    if _by_turns(config):
+        return f"of tests that compile, turn {config.option.turn} of {TURNS}; --all runs them all"
+    return None
+
+
+def pytest_collection_modifyitems(config, items):
+    if not _by_turns(config):
+        return
+    compiling = [item for item in items if item.get_closest_marker("every_turn") is None]
+    due = set(compiling[config.option.turn % TURNS :: TURNS])
+    left = set(compiling) - due
+    config.hook.pytest_deselected(items=[item for item in items if item in left])
+    items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -15,6 +15,8 @@ from test_errors import ERRORS
 import jkr
 from jkr import cp, datasets, glam, operators, plot, sketch, tensors
 
+pytestmark = pytest.mark.every_turn
+
 # A paper by its key, or a law or rule by its label.
 KEY = re.compile(r"\[([A-Za-z]+\d\d)\]")
 SOURCE = re.compile(rf"(?ms)^Source: .*?({KEY.pattern}|\b[IJ]\d+|\bR\d\b)")

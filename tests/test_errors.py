@@ -46,6 +46,8 @@ def in_32_bits(call):
         return call()
 
 
+pytestmark = pytest.mark.every_turn
+
 KEY = jax.random.key(0)
 SKETCH_OF_THREE = sketch.tensor_sketch(KEY, (3,), 4)
 SKETCH = sketch.tensor_sketch(KEY, (3, 2), 4)

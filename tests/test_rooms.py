@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import jkr
 
+pytestmark = pytest.mark.every_turn
 PACKAGE = Path(jkr.__file__).parent
 # A module may import from its own room and from those before it; rooms side by side do not know
 # each other.
