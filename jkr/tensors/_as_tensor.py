@@ -32,7 +32,7 @@ def as_tensor(
     elif is_tensor(tensor):
         _check.of_array(name, "entry_weights", entry_weights, tensor)
         _check.of_array(name, "entry_constants", entry_constants, tensor)
-        made = tensor if isinstance(tensor, Tensor) else _modelled(name, tensor)
+        made = tensor if isinstance(tensor, Tensor) else _tensor_of_model(name, tensor)
         _check.tensor_shape(name, made.shape)
         return made
     tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
@@ -48,7 +48,7 @@ def is_tensor(tensor: Any) -> bool:
     return isinstance(tensor, Tensor) or (hasattr(tensor, "weights") and hasattr(tensor, "factors"))
 
 
-def _modelled(name: str, model: Any) -> Modelled:
+def _tensor_of_model(name: str, model: Any) -> Modelled:
     factors, rank = _check.factors(name, model.factors)
     weights = _check.weights(name, model.weights, rank, factors[0].dtype)
     weights, *factors = promoted(*(_check.inexact(name, a) for a in (weights, *factors)))

@@ -245,7 +245,7 @@ class Dense(Tensor):
             return super().rows()
         # Maxima, since `any` of w != 0 would hold that comparison, a quarter of the tensor.
         others = (tuple(m for m in range(w.ndim) if m != n) for n in range(w.ndim))
-        return tuple(jnp.max(w, axis=axes, initial=0) != 0 for axes in others)
+        return tuple(jnp.max(w, axis=axes).astype(bool) for axes in others)
 
     def observations(self) -> Array | int:
         """How many entries have a weight that is not zero."""
