@@ -109,8 +109,9 @@ def stationary_point(objective: Objective, weights: Array, units: Factors) -> tu
 
 @partial(stationary_point.defjvp, symbolic_zeros=True)
 def _stationary_point_jvp(primals, tangents):
-    objective, weights, units = primals
-    point = stationary_point(objective, weights, units)
+    objective, *_ = primals
+    # The solution as a function of the data, here too: second derivatives move the system.
+    point = weights, units = stationary_point(*primals)
     system, ones = linearised(objective, weights, units)
     gradient = lambda objective: objective.gradient(ones, system.free)  # noqa: E731
     forced = tangent_of(gradient, (objective,), (tangents[0],))
