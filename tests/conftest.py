@@ -1,7 +1,7 @@
 """Strict settings for every test: float64, no silent promotion of dtypes or ranks.
 
-A run of everything takes the tests that compile by turns, a fifth of them a day, so that in five
-days all have run; `--all` takes all at once. What you name, by a file or by `-k`, runs as it is.
+A run of everything takes the tests that compile by turns, half of them one day and half the next;
+`--all` takes all at once. What you name, by a file or by `-k`, runs as it is.
 
 Nearly all the time of the tests is compiling, so XLA compiles them by its quickest way, where it
 still has a choice: a third of the processor time of its default. The workers, and the processes
@@ -37,7 +37,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-TURNS = 5
+TURNS = 2
 
 
 def pytest_addoption(parser):

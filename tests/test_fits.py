@@ -324,7 +324,8 @@ def test_tol_zero_runs_all_steps_and_history_is_padded(case):
     case = made(*case)
     tol, upwards = (1e-3, 1) if case.fit.call is cp.als else (1e-2, -1)
     result = case.called(tol=0, max_iters=37)
-    assert (int(result.iterations), int(result.status)) == (37, 3)
+    assert int(result.iterations) == 37
+    assert int(result.status) == (0 if result.stationarity < 64 * np.finfo(float).eps else 3)
     assert np.all(upwards * np.diff(result.history) >= -1e-9)
     early = case.called(tol=tol, max_iters=37)
     steps, history = int(early.iterations), early.history

@@ -237,7 +237,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_any_optimiser_descends(optimizer):
-    result = gcp(NOISY, optimizer=optimizer, tol=0, max_iters=300)
+    result = gcp(NOISY, optimizer=optimizer, tol=0, max_iters=300, key=jax.random.key(1))
     assert result.fit > 0.7
     assert int(result.iterations) == 300
     assert int(result.status) in (0, 3)

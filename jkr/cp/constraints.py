@@ -43,6 +43,7 @@ from jkr._linalg._admm import admm
 from jkr._linalg._hals import hals
 from jkr._linalg._prox import nearest_in_ball, nearest_simplex, soft_threshold
 from jkr._linalg._psd import psd_solve
+from jkr._mesh import any_mesh
 
 __all__ = ["Constraint", "ball", "l1", "nonnegative", "prox", "simplex"]
 
@@ -232,6 +233,7 @@ class Simplex(Constraint):
     axis: int = 0
     kind: ClassVar[Kind] = "bounded"
 
+    @partial(any_mesh, large=True)  # it sorts, which axes of an explicit mesh do not allow
     def prox(self, y: Array, step: Array) -> Array:
         """The nearest point of the simplex, column by column or row by row."""
         return nearest_simplex(y, self.axis)

@@ -90,6 +90,14 @@ class Objective:
         l2: weight of the penalty on the free factors, a real scalar.
         penalty: g, a function of all factors to a real number, or None.
         precision: of the products with a tensor.
+
+    Example:
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> result = jkr.cp.als(x, 2, key=jax.random.key(1))
+        >>> objective = result.objective.on(jkr.tensors.Dense(x))  # what was minimised
+        >>> bool(objective.value(*objective.balanced(result.cp)) < 1e-3)
+        True
     """
 
     terms: tuple[Term, ...]

@@ -15,6 +15,13 @@ class Start(NamedTuple):
         cp: the model, in normal form and in the units of the data.
         scale: how large the data are, a `jkr.tensors.Scale`.
         drawn: whether the model was drawn at random, so that its size means nothing.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> model = jkr.cp.CPTensor(jnp.ones(2), (jnp.eye(3, 2),) * 3)
+        >>> scale = jkr.tensors.Dense(model.full()).scale()
+        >>> jkr.cp.Start(model, scale, drawn=False).cp.rank
+        2
     """
 
     cp: CPTensor

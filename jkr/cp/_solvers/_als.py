@@ -31,7 +31,7 @@ from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
 from jkr.tensors._tensor import Pass, Scale
 
-_SMALL = 1e-4  # of the norm of the data: what a component that vanished is taken for under l2
+_SMALL = 1e-4  # of the norm of the data: what a component that vanished is taken for
 
 
 class ALSState(NamedTuple):
@@ -108,7 +108,7 @@ class Alternating(Algorithm):
                 D, previous = _spread(problem, n, weights, factors[n], frozen, state.scale)
                 H = problem.with_l2(n, framed(G, D))
                 A, memory[n] = constraint.solve(H, Y * D[None, :], previous, memory[n])
-                weights, factors[n] = _placed(problem, n, A, D, weights, factors[n], G, Y)
+                weights, factors[n] = _placed(problem, n, A, D, factors[n], G, Y, state.scale)
                 grams[n] = gram(factors[n], factors[n])
                 solution = factors[n] * weights[None, :]
         fit = _fit_of_last(solution, G, Y, objective, state.scale)
@@ -165,10 +165,12 @@ def _spread(
     without. Where a component vanished nothing would ever bring it back: it is taken for a small
     one.
     """
-    if n not in problem.bearers:
+    if problem.literal:
         return weights, factor
-    bearers = len(problem.bearers)
     alive = jnp.maximum(weights.real, _SMALL * scale.norm)
+    if n not in problem.bearers:
+        return alive.astype(weights.dtype), factor
+    bearers = len(problem.bearers)
     each = (alive / jnp.where(frozen > 0, frozen, 1)) ** (1 / bearers)
     D = jnp.where(problem.l2 > 0, frozen * each ** (bearers - 1), 1).astype(weights.dtype)
     return D, factor * (jnp.where(D == 0, 0, weights / jnp.where(D == 0, 1, D)))[None, :]
@@ -179,20 +181,30 @@ def _placed(
     n: int,
     A: Array,
     D: Array,
-    weights: Array,
     previous: Array,
     G: Array,
     Y: Array,
+    scale: Scale,
 ) -> tuple[Array, Array]:
     """Weights and factor after a solve, by the kind of the constraint."""
+    if problem.literal:
+        return D, A
     if n in problem.bearers:
         return unit_columns_in_range(A * D[None, :], previous)
-    if problem.literal:
-        return weights, A
-    # The factor stays as constrained, and λ ≥ 0 is a least-squares problem of its own.
+    eps = float(jnp.finfo(scale.norm.dtype).eps)
+    # The factor stays as constrained, and λ ≥ 0 is a least-squares problem of its own. A column
+    # that was brought to zero, where no λ makes anything of its rounding, becomes what it was with
+    # λ = 0, as in a cone, so that the other factors can turn it round.
+    diagonal = jnp.diagonal(G, axis1=-2, axis2=-1).real.reshape(-1, A.shape[1])
+    size = D.real * jnp.sqrt(jnp.sum(diagonal * (A * A.conj()).real, axis=0))
+    there = size > eps * scale.norm
+    revived = jnp.where(there[None, :], A, previous)
+    off = problem.constraints[n].prox(revived, jnp.ones_like(scale.norm)) - revived
+    obeys = jnp.max(jnp.abs(off)) <= 10 * eps * jnp.max(jnp.abs(revived))
+    A = jnp.where(obeys, revived, A)
     H = gram(A, A) * G if G.ndim == 2 else jnp.einsum("ir,irs,is->rs", A.conj(), G, A)
     y = jnp.sum(A.conj() * Y, axis=0).real
-    return hals(H.real, y[None, :], weights.real[None, :])[0].astype(weights.dtype), A
+    return hals(H.real, y[None, :], jnp.where(there, D.real, 0)[None, :])[0].astype(D.dtype), A
 
 
 def _fit_of_last(B: Array, G: Array, Y: Array, objective: Objective, scale: Scale) -> Array:
