@@ -95,10 +95,10 @@ def test_a_whole_fit_and_its_derivative_form_no_dense_model(fit, options, kept, 
     monkeypatch.setattr(_elementwise, "BLOCK", 500)
     jax.clear_caches()  # programs of other blocks
     shape = (20, 30, 40)
-    model, x = cp.random(KEY, shape, 3), jnp.abs(jax.random.normal(KEY, shape))
+    model, x = cp.random(KEY, shape, 4), jnp.abs(jax.random.normal(KEY, shape))
     if options.get("entry_weights"):
         options = {"entry_weights": x}
-    f = lambda l2: fit(x, 3, init=model, l2=l2, max_iters=3, **options).fit  # noqa: E731
+    f = lambda l2: fit(x, 4, init=model, l2=l2, max_iters=3, **options).fit  # noqa: E731
     for g in (f, jax.grad(f)):
         eqns = equations(jax.make_jaxpr(g)(0.1).jaxpr)
         made = {e.primitive.name for e in eqns if any(size_of(v) >= x.size for v in e.outvars)}
@@ -169,7 +169,7 @@ from jkr import cp
 
 assert len(jax.devices()) == 8
 mesh = Mesh(np.array(jax.devices()), ("x",))
-shape, rank = (16, 24, 8), 3
+shape, rank = (64, 24, 16), 3
 x = jax.random.normal(jax.random.key(0), shape)
 model = cp.random(jax.random.key(1), shape, rank)
 everywhere = NamedSharding(mesh, PartitionSpec())
@@ -199,9 +199,8 @@ for turn, (name, f) in enumerate(functions.items()):
         if "all-gather" in line or "all-to-all" in line or "collective-permute" in line:
             sizes = [np.prod([int(d) for d in dims.split(",") if d])
                      for dims in re.findall(r"f32\\[([\\d,]*)\\]", line)]
-            # These two may gather a Khatri-Rao product, 3 x 24 x 8.
-            part = 4 if name in ("gradient through als", "gcp") else 8
-            assert max(sizes, default=0) < x.size // part, (name, mode, line)
+            # A Khatri-Rao product may be gathered, but nothing of the tensor's size.
+            assert max(sizes, default=0) < x.size // 4, (name, mode, line)
     ours, plain = compiled(replicated, sharded), jax.jit(f)(model, x)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-3)

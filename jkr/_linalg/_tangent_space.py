@@ -45,7 +45,9 @@ def tangent_gram(units: Factors, cross: CrossGram) -> Array:
     The squares of R orthonormal bases side by side have no eigenvalue above R.
     """
     order, rank = len(units), units[0].shape[1]
-    S = jnp.block([[_block(units, cross(n, m), n, m) for m in range(order)] for n in range(order)])
+    S = jnp.block(
+        [[tangent_block(units, cross(n, m), n, m) for m in range(order)] for n in range(order)]
+    )
     Z = _along_columns(units)
     apart = jnp.eye(order) - 1 / order
     keep = jnp.eye(S.shape[0], dtype=S.dtype) - (1 - order**-0.5) * matmul(Z, Z.conj().T)
@@ -53,7 +55,7 @@ def tangent_gram(units: Factors, cross: CrossGram) -> Array:
     return matmul(keep, matmul(S, keep)) + 2 * rank * matmul(Z, matmul(gauge, Z.conj().T))
 
 
-def _block(units: Factors, G: Array, n: int, m: int) -> Array:
+def tangent_block(units: Factors, G: Array, n: int, m: int) -> Array:
     """⟨∂T/∂Dₙ[i, r], ∂T/∂Dₘ[j, s]⟩, (I_n R, I_m R), from the cross Gram of the two modes."""
     a, b = units[n], units[m]
     if n == m:

@@ -16,9 +16,9 @@ from jkr.cp._model._cptensor import CPTensor
 from jkr.tensors._tensor import GOOD, Scale
 
 CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
-STALLED, NO_DERIVATIVE = 8, 9
+STALLED, NO_DERIVATIVE, UNDETERMINED = 8, 9, 10
 SEVERITY = (  # of the statuses, the worst last
-    *(CONVERGED, ROUGH, DEPENDENT, STALLED, MAX_ITERS, INTERRUPTED),
+    *(CONVERGED, ROUGH, UNDETERMINED, DEPENDENT, STALLED, MAX_ITERS, INTERRUPTED),
     *(NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS),
 )
 
@@ -39,6 +39,11 @@ MESSAGES = {
     DEPENDENT: (
         "converged, but components are linearly dependent or vanish, so the model is not unique: "
         "try a lower rank, or l2 > 0"
+    ),
+    UNDETERMINED: (
+        "converged, but the observed entries do not determine the model: the standard errors of "
+        "some columns exceed them; `undetermined` says of which modes and components, and other "
+        "values of theirs fit as well: try a small l2, fewer components, or observe other entries"
     ),
     MAX_ITERS: (
         "stopped after max_iters iterations, before the fit settled to tol: raise max_iters, "
@@ -72,6 +77,7 @@ BRIEFLY = {
     CONVERGED: "converged",
     ROUGH: "converged",
     DEPENDENT: "converged to dependent components",
+    UNDETERMINED: "converged to an undetermined model",
     MAX_ITERS: "stopped by max_iters",
     INTERRUPTED: "interrupted",
     NOT_FINITE: "not finite",
@@ -105,12 +111,13 @@ class CPResult(NamedTuple):
             `gcp`, M is the data that the model stands for.
         relative_error: 1 − fit, a real scalar.
         iterations: number of sweeps, or steps, done, an integer scalar.
-        converged: whether status is 0, 1 or 2, a boolean scalar.
+        converged: whether status is 0, 1, 2 or 10, a boolean scalar.
         status: an integer scalar. 0 converged; 1 converged, but derivatives through the fit are
             rough; 2 converged to dependent components; 3 max_iters reached; 4 interrupted; 5 not
             finite; 6 NaN or inf in the data; 7 entry weights that are negative, not finite or all
             zero; 8 settled by tol, but far from stationary; 9 a loss or a penalty without a
-            derivative. `message` says it in words.
+            derivative; 10 converged to a model that the observed entries do not determine.
+            `message` says it in words.
         stationarity: how far the fit is from a stationary point, a real scalar: the gradient with
             respect to a free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that
             multiplies it, the largest of all modes. For other losses f than least squares it is
@@ -123,6 +130,13 @@ class CPResult(NamedTuple):
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not
             resolved.
+        undetermined: of every mode and component, whether the standard error of its column, in its
+            weakest direction, exceeds the column, booleans (N, R); of other losses than least
+            squares, whether it is infinite. Looked for where entries weigh differently, or are
+            missing; rows with nothing observed, which are zero, and what is held at zero do not
+            count. Where factors have more than 300 entries, found by a search of the weakest
+            direction that costs at most what the fit cost, and may miss a near one;
+            `cp.condition(model, entry_weights=...)` is exact.
         objective: what was minimised, but for the tensor: loss, constraints, l2, penalty.
 
     Example:
@@ -145,6 +159,7 @@ class CPResult(NamedTuple):
     status: Array
     stationarity: Array
     history: Array
+    undetermined: Array
     objective: Any = None
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
 from jkr.cp._fit import _result
 from jkr.cp._fit._derivative import with_derivatives
+from jkr.cp._fit._determined import judged
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._start import initial
 from jkr.cp._model._cptensor import CPTensor
@@ -79,6 +80,7 @@ def fit(
         result = one(key)
     else:
         result = best(algorithm, jax.vmap(one)(jax.random.split(key, plan.restarts)))
+    result = judged(lax.stop_gradient(result), ready, scale)
     return _finished(with_derivatives(result, wide, scale), objective)
 
 
@@ -121,7 +123,7 @@ def step_on(algorithm: Algorithm, objective: Objective, state: Any) -> Any:
 @jax.jit
 def _end(algorithm, objective, ready, state, steps, scale, tol) -> CPResult:
     result = _ended(algorithm, ready, state, steps, scale, tol, objective.dtype)
-    return _finished(result, objective)
+    return _finished(judged(result, ready, scale), objective)
 
 
 def _run(
@@ -272,6 +274,7 @@ def _ended(
         status=status.astype(jnp.int32),
         stationarity=slope,
         history=history,
+        undetermined=jnp.zeros((len(cp.factors), cp.rank), bool),
     )
 
 

@@ -1,0 +1,290 @@
+"""Whether the entries that are observed determine the model that was fitted to them.
+
+Where entries are missing a fit may be perfect and its model one of many. What tells is JᴴWJ, the
+Gauss–Newton matrix with the entry weights, J being the derivative of the model: the covariance of
+balanced factors is σ²(JᴴWJ)⁻¹ off the gauge, and a component is not determined through a mode if
+the standard error of its column there, in the weakest direction, exceeds the column. Along a
+direction in which no observed entry changes it is infinite. The penalty l2 brings S to
+(S + l2)²/S, S being JᴴWJ: along such directions it alone decides, and they do not count.
+
+Up to 300 entries of factors the matrix is written out and all its directions are at hand; beyond,
+the weakest is sought by products with it, at no more than the cost of the fit. A direction v is
+judged by Σ W|Jv|², the change of the model itself: JᴴWJ has lost half of the digits.
+
+What does not move is left out: entries held at zero, and rows with nothing observed, which are
+zero.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+
+from jkr._linalg._lobpcg import weakest
+from jkr._linalg._psd import inverse_roots, rows_by_roots
+from jkr._linalg._small import matmul
+from jkr._linalg._tangent_space import off_gauge, tangent_block
+from jkr.cp import losses
+from jkr.cp._fit._result import ROUGH, UNDETERMINED, CPResult
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._objective import Factors, Objective
+from jkr.tensors._tensor import Scale, Tensor
+
+_WRITTEN_OUT = 300  # entries of factors
+_LOOKED_AT = 4  # weakest directions that are measured once more
+_SHARE = 1e-4  # of the squared relative change along a null direction: more than its rounding
+
+
+def judged(result: CPResult, objective: Objective, scale: Scale) -> CPResult:
+    """The same result, with what of it the data leave open.
+
+    Args:
+        result: of an objective of one tensor, in the units of the data.
+        objective: in the accumulator's dtype.
+        scale: of its tensor.
+    """
+    (term,) = objective.terms
+    if term.tensor.uniform or not objective.free:
+        return result
+    fit = result.cp._replace(
+        weights=result.cp.weights / objective.unit(scale).astype(objective.dtype)
+    )
+    point = _Point.at(objective.in_units(scale), fit, scale)
+    noise = jnp.zeros_like(result.relative_error)
+    if term.loss == losses.gaussian:
+        spare = jnp.asarray(term.tensor.observations()) - point.parameters()
+        spare = jnp.maximum(spare, 1).astype(noise.dtype)
+        noise = result.relative_error * scale.norm / jnp.sqrt(spare)
+    written_out = sum(a.size for a in point.free) <= _WRITTEN_OUT
+    if written_out and type(term.tensor).cross_gram is not Tensor.cross_gram:
+        errors = _all_directions(point, noise)
+    else:
+        errors = _weakest_direction(point, noise, result.iterations)
+    undetermined = result.undetermined.at[objective.free, :].set(errors > 1)
+    converged = result.status <= ROUGH
+    status = jnp.where(converged & undetermined.any(), UNDETERMINED, result.status)
+    return result._replace(undetermined=undetermined, status=status.astype(result.status.dtype))
+
+
+class _Point(NamedTuple):
+    """A model with balanced factors, as its observed entries see it.
+
+    Attributes:
+        problem: the objective, in units of the data.
+        weights: (R,), ones where factors can bear them.
+        free: factors that move.
+        masks: of their entries that do.
+        size: of the columns, (F, R), 1 where one is zero.
+        scale: of the components, (R,), such that no entry of JᴴWJ is above one.
+        weight: the largest entry weight.
+
+    Vectors y are changes in units of those scales, flat.
+    """
+
+    problem: Objective
+    weights: Array
+    free: Factors
+    masks: Factors
+    size: Array
+    scale: Array
+    weight: Array
+
+    @classmethod
+    def at(cls, problem: Objective, cp: CPTensor, scale: Scale) -> "_Point":
+        weights, free = problem.balanced(cp)
+        seen = problem.terms[0].tensor.rows()
+        masks = []
+        for n, a, moving in zip(problem.free, free, problem.moves(free), strict=True):
+            held = (a == 0) & (problem.constraints[n].kind != "free")
+            masks.append(moving & ~held & seen[n][:, None])
+        size = jnp.stack([jnp.linalg.norm(a, axis=0) for a in free])
+        size = jnp.where(size > 0, size, 1)
+        steep = jnp.max(
+            jnp.stack([jnp.max(d, axis=0) for d in _diagonal(problem, weights, free)]), axis=0
+        )
+        of_components = jnp.sqrt(scale.weight / jnp.where(steep > 0, steep, scale.weight))
+        return cls(problem, weights, free, tuple(masks), size, of_components, scale.weight)
+
+    def parameters(self) -> Array:
+        """How many numbers describe the model."""
+        moving = jnp.sum(jnp.stack([jnp.sum(mask) for mask in self.masks]))
+        return moving - (len(self.free) - 1) * self.weights.shape[0]
+
+    def project(self, vs: Factors) -> Factors:
+        """The part of a change that moves, off the gauge."""
+        within = lambda vs: tuple(  # noqa: E731
+            jnp.where(mask, v, 0) for v, mask in zip(vs, self.masks, strict=True)
+        )
+        return off_gauge(within(vs), within(self.free))
+
+    def change(self, vs: Factors) -> CPTensor:
+        """J v as a CP model: for every free mode, its factor replaced."""
+        factors = self.problem.factors(self.free)
+        moved = dict(zip(self.problem.free, vs, strict=True))
+        stacked = tuple(
+            jnp.concatenate([moved[n] if n == k else a for n in moved], axis=1)
+            for k, a in enumerate(factors)
+        )
+        return CPTensor(jnp.tile(self.weights, len(moved)), stacked)
+
+    def multiply(self, vs: Factors) -> Factors:
+        """JᴴWJ v, without the projections."""
+        columns = tuple(a.conj() for a in self.problem.factors(self.free))
+        entry = lambda m, *_: (jnp.zeros_like(m.real), m)  # noqa: E731
+        tensor = self.problem.terms[0].tensor
+        ys = tensor.entrywise(entry, self.change(vs), columns, precision="highest")[1]
+        scale = (self.weights.conj() / self.weight.astype(self.weights.dtype))[None, :]
+        return tuple(y * scale for y in self.problem.movable(ys))
+
+    def matrix(self) -> Array:
+        """JᴴWJ written out, (p, p), without the projections."""
+        factors, tensor = self.problem.factors(self.free), self.problem.terms[0].tensor
+        frame = self.weights.conj()[:, None] * self.weights[None, :]
+        frame = frame / self.weight.astype(frame.dtype)
+
+        def block(n: int, m: int) -> Array:
+            G = tensor.cross_gram(factors, n, m)
+            return tangent_block(
+                factors, G * frame.reshape((1,) * (G.ndim - 2) + frame.shape), n, m
+            )
+
+        return jnp.block([[block(n, m) for m in self.problem.free] for n in self.problem.free])
+
+    def scaled(self, vs: Factors) -> Factors:
+        """A change times the scales of components."""
+        return tuple(v * self.scale.astype(v.dtype)[None, :] for v in vs)
+
+    def factors(self, y: Array) -> Factors:
+        """The change of factors that a vector says."""
+        return self.scaled(ravel_pytree(self.free)[1](y))
+
+    def sizes(self, y: Array) -> Array:
+        """Norms of a change, column by column, relative to the columns, (F, R)."""
+        return jnp.stack([jnp.linalg.norm(v, axis=0) for v in self.factors(y)]) / self.size
+
+    def squared_change(self, y: Array) -> Array:
+        """Σ W|J v|², to full precision."""
+        size = lambda m, *_: ((m * m.conj()).real, None)  # noqa: E731
+        tensor, change = self.problem.terms[0].tensor, self.change(self.factors(y))
+        return tensor.entrywise(size, change, precision="highest")[0] / self.weight
+
+    def variance(self, y: Array, value: Array, null: Array) -> Array:
+        """Along a unit eigenvector, s its eigenvalue, in units of σ²: s/(s + l2)², null: 0."""
+        squares = jnp.sum(jnp.stack([jnp.sum(jnp.abs(v) ** 2) for v in self.factors(y)]))
+        l2 = jnp.asarray(self.problem.l2, value.dtype) * squares.astype(value.dtype)
+        root = jnp.sqrt(jnp.where(null, 1, value))
+        return jnp.where(null, 0, 1 / (root + l2 / root) ** 2)
+
+    def endless(self, y: Array, null: Array) -> Array:
+        """Which columns a null direction leaves open, if nothing else holds them, (F, R)."""
+        shares = self.sizes(y) ** 2
+        free = jnp.asarray(self.problem.l2) == 0
+        return (shares > _SHARE * jnp.sum(shares)) & null & free
+
+    @property
+    def largest(self) -> int:
+        """A bound for the eigenvalues of JᴴWJ in these units."""
+        return len(self.free) * self.weights.shape[0]
+
+    @property
+    def rounding(self) -> float:
+        """Of a squared change."""
+        return (16 * float(jnp.finfo(self.size.dtype).eps)) ** 2 * self.largest**3
+
+
+def _diagonal(problem: Objective, weights: Array, free: Factors) -> Factors:
+    """Of JᴴWJ, (I_n, R) of every free factor."""
+    squares = tuple((a * a.conj()) for a in problem.factors(free))
+    one = lambda m, *_: (jnp.zeros_like(m.real), jnp.ones_like(m))  # noqa: E731
+    tensor, model = problem.terms[0].tensor, CPTensor(weights, problem.factors(free))
+    ys = tensor.entrywise(one, model, squares)[1]
+    size = (weights * weights.conj()).real[None, :]
+    return tuple(y.real * size for y in problem.movable(ys))
+
+
+def _all_directions(point: _Point, noise: Array) -> Array:
+    """Relative standard errors of columns in their weakest directions, (F, R)."""
+    flat, back = ravel_pytree(point.free)
+    eye = jnp.eye(flat.size, dtype=flat.dtype)
+    P = jax.vmap(lambda y: ravel_pytree(point.project(back(y)))[0])(eye).T
+    scale = ravel_pytree(point.scaled(back(jnp.ones_like(flat))))[0]
+    S = matmul(P, matmul(scale.conj()[:, None] * point.matrix() * scale[None, :], P))
+    # What does not move is out of the way.
+    S = (S + S.conj().T) / 2 + 2 * point.largest * (eye - P)
+    values, vectors, null = _measured(point, *jnp.linalg.eigh(S))
+    values = jnp.where(values < 1.5 * point.largest, values, jnp.inf)
+    rows = vectors.T
+    endless = jnp.any(jax.vmap(point.endless)(rows, null), axis=0)
+    spread = (
+        rows * jnp.sqrt(jax.vmap(point.variance)(rows, values, null)).astype(rows.dtype)[:, None]
+    )
+    errors = jnp.stack([_largest_singular_value(v) for v in jax.vmap(point.factors)(spread)])
+    return jnp.where(endless, jnp.inf, noise * errors / point.size)
+
+
+def _largest_singular_value(vs: Array) -> Array:
+    """Of the matrix (p, I) of every column, vs being (p, I, R)."""
+    C = jnp.einsum("kir,kjr->rij", vs, vs.conj(), precision="highest")
+    return jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(C)[:, -1], 0))
+
+
+def _measured(point: _Point, values: Array, vectors: Array) -> tuple[Array, Array, Array]:
+    """Eigenvalues and vectors, the weakest of them measured anew, and which are null."""
+    eps = float(jnp.finfo(values.dtype).eps)
+    count = min(_LOOKED_AT, values.size)
+    V, rest = vectors[:, :count], values[count:]
+    apart = values[:count] < 1.5 * point.largest  # from what was put out of the way
+    again = _changes(point, V)
+    kept = jnp.diag(values[:count]).astype(V.dtype)
+    measured, turn = jnp.linalg.eigh(jnp.where(apart[:, None] & apart[None, :], again, kept))
+    null = measured <= point.rounding
+    # Of the others, null is what S cannot tell from it, if all that were measured are.
+    below = jnp.all(null) & (rest <= 16 * eps * values.size * point.largest)
+    return (
+        jnp.concatenate([measured, jnp.maximum(rest, eps * point.largest)]),
+        jnp.concatenate([matmul(V, turn), vectors[:, count:]], axis=1),
+        jnp.concatenate([null, below]),
+    )
+
+
+def _changes(point: _Point, V: Array) -> Array:
+    """VᴴSV from squared changes along v, v + w and v − iw."""
+    count, phases = V.shape[1], (1, -1j) if jnp.iscomplexobj(V) else (1,)
+    pairs = [(k, m, p) for k in range(count) for m in range(k) for p in phases]
+    directions = [V[:, k] for k in range(count)] + [V[:, k] + p * V[:, m] for k, m, p in pairs]
+    squares = lax.map(point.squared_change, jnp.stack(directions))
+    S = jnp.diag(squares[:count]).astype(V.dtype)
+    for (k, m, p), square in zip(pairs, squares[count:], strict=True):
+        # |v + pw|² = |v|² + |w|² + 2 Re p⟨v, w⟩, and Re −i z = Im z
+        part = ((square - squares[k] - squares[m]) / 2).astype(V.dtype)
+        part = part if p == 1 else 1j * part
+        S = S.at[k, m].add(part).at[m, k].add(part.conj())
+    return S
+
+
+def _weakest_direction(point: _Point, noise: Array, iterations: Array) -> Array:
+    """The same of the one direction in which the model is weakest, a lower bound."""
+    flat, back = ravel_pytree(point.free)
+    roots = [inverse_roots(G) for G in point.problem.curvature(point.weights, point.free)]
+    vector = lambda vs: ravel_pytree(vs)[0]  # noqa: E731
+    unscaled = lambda vs: tuple(v / point.scale.astype(v.dtype)[None, :] for v in vs)  # noqa: E731
+
+    def multiply(y: Array) -> Array:
+        changed = point.multiply(point.project(point.factors(y)))
+        return vector(point.scaled(point.project(changed)))
+
+    def precondition(y: Array) -> Array:
+        vs = point.project(unscaled(back(y)))
+        vs = tuple(rows_by_roots(F, v) for F, v in zip(roots, vs, strict=True))
+        return vector(unscaled(point.project(vs)))
+
+    start = jax.random.normal(jax.random.key(0), flat.shape, flat.real.dtype).astype(flat.dtype)
+    start = vector(point.project(back(start)))
+    # A product costs no more than a sweep.
+    y = weakest(multiply, precondition, start, steps=jnp.clip(iterations, 10, 100))
+    value = point.squared_change(y)
+    null = value <= point.rounding
+    error = noise * jnp.sqrt(point.variance(y, value, null))
+    return jnp.where(point.endless(y, null), jnp.inf, error * point.sizes(y))
