@@ -250,7 +250,9 @@ class Dense(Tensor):
     def observations(self) -> Array | int:
         """How many entries have a weight that is not zero."""
         w = self.entry_weights
-        return super().observations() if w is None else jnp.sum(w != 0)
+        if w is None:
+            return super().observations()
+        return jnp.sum(self._by_blocks(lambda _, w: jnp.sum(w != 0)))
 
     def astype(self, dtype: DTypeLike) -> "Dense":
         """The same tensor in another precision; weights are real, and floating from here on."""

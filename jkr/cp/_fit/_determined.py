@@ -9,7 +9,7 @@ direction in which no observed entry changes it is infinite. The penalty l2 brin
 
 Up to 300 entries of factors the matrix is written out and all its directions are at hand; beyond,
 the weakest is sought by products with it, at no more than the cost of the fit. A direction v is
-judged by Σ W|Jv|², the change of the model itself: JᴴWJ has lost half of the digits.
+judged by the change Jv of the model itself: JᴴWJ, written out, has lost half of the digits.
 
 What does not move is left out: entries held at zero, and rows with nothing observed, which are
 zero.
@@ -24,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 
 from jkr._linalg._lobpcg import weakest
 from jkr._linalg._psd import inverse_roots, rows_by_roots
-from jkr._linalg._small import matmul
+from jkr._linalg._small import gram, matmul
 from jkr._linalg._tangent_space import off_gauge, tangent_block
 from jkr.cp import losses
 from jkr.cp._fit._result import ROUGH, UNDETERMINED, CPResult
@@ -119,24 +119,28 @@ class _Point(NamedTuple):
         )
         return off_gauge(within(vs), within(self.free))
 
-    def change(self, vs: Factors) -> CPTensor:
-        """J v as a CP model: for every free mode, its factor replaced."""
-        factors = self.problem.factors(self.free)
-        moved = dict(zip(self.problem.free, vs, strict=True))
-        stacked = tuple(
-            jnp.concatenate([moved[n] if n == k else a for n in moved], axis=1)
-            for k, a in enumerate(factors)
-        )
-        return CPTensor(jnp.tile(self.weights, len(moved)), stacked)
+    def gauss_newton(self, vs: Factors) -> Factors:
+        """JᴴWJ v, without the projections, by one pass over the entries.
 
-    def multiply(self, vs: Factors) -> Factors:
-        """JᴴWJ v, without the projections."""
-        columns = tuple(a.conj() for a in self.problem.factors(self.free))
+        For a weak direction it is small because Jv is, and loses no digits by that.
+        """
+        factors = self.problem.factors(self.free)
+        columns = tuple(a.conj() for a in factors)
+        tensor, weights = self.problem.terms[0].tensor, self.weights
         entry = lambda m, *_: (jnp.zeros_like(m.real), m)  # noqa: E731
-        tensor = self.problem.terms[0].tensor
-        ys = tensor.entrywise(entry, self.change(vs), columns, precision="highest")[1]
-        scale = (self.weights.conj() / self.weight.astype(self.weights.dtype))[None, :]
+
+        def mttkrps_of_model(free: Factors) -> Factors:
+            model = CPTensor(weights, self.problem.factors(free))
+            return tensor.entrywise(entry, model, columns, precision="highest")[1]
+
+        ys = jax.jvp(mttkrps_of_model, (self.free,), (vs,))[1]
+        scale = (weights.conj() / self.weight.astype(weights.dtype))[None, :]
         return tuple(y * scale for y in self.problem.movable(ys))
+
+    def multiply(self, y: Array) -> Array:
+        """The same on what moves, in the units of the vectors."""
+        changed = self.gauss_newton(self.project(self.factors(y)))
+        return ravel_pytree(self.scaled(self.project(changed)))[0]
 
     def matrix(self) -> Array:
         """JᴴWJ written out, (p, p), without the projections."""
@@ -150,7 +154,11 @@ class _Point(NamedTuple):
                 factors, G * frame.reshape((1,) * (G.ndim - 2) + frame.shape), n, m
             )
 
-        return jnp.block([[block(n, m) for m in self.problem.free] for n in self.problem.free])
+        blocks = {
+            (n, m): block(n, m) for n in self.problem.free for m in self.problem.free if n <= m
+        }
+        blocks |= {(m, n): G.conj().T for (n, m), G in blocks.items() if n < m}
+        return jnp.block([[blocks[n, m] for m in self.problem.free] for n in self.problem.free])
 
     def scaled(self, vs: Factors) -> Factors:
         """A change times the scales of components."""
@@ -163,12 +171,6 @@ class _Point(NamedTuple):
     def sizes(self, y: Array) -> Array:
         """Norms of a change, column by column, relative to the columns, (F, R)."""
         return jnp.stack([jnp.linalg.norm(v, axis=0) for v in self.factors(y)]) / self.size
-
-    def squared_change(self, y: Array) -> Array:
-        """Σ W|J v|², to full precision."""
-        size = lambda m, *_: ((m * m.conj()).real, None)  # noqa: E731
-        tensor, change = self.problem.terms[0].tensor, self.change(self.factors(y))
-        return tensor.entrywise(size, change, precision="highest")[0] / self.weight
 
     def variance(self, y: Array, value: Array, null: Array) -> Array:
         """Along a unit eigenvector, s its eigenvalue, in units of σ²: s/(s + l2)², null: 0."""
@@ -236,9 +238,11 @@ def _measured(point: _Point, values: Array, vectors: Array) -> tuple[Array, Arra
     count = min(_LOOKED_AT, values.size)
     V, rest = vectors[:, :count], values[count:]
     apart = values[:count] < 1.5 * point.largest  # from what was put out of the way
-    again = _changes(point, V)
+    again = gram(V, lax.map(point.multiply, V.T).T)
     kept = jnp.diag(values[:count]).astype(V.dtype)
-    measured, turn = jnp.linalg.eigh(jnp.where(apart[:, None] & apart[None, :], again, kept))
+    measured, turn = jnp.linalg.eigh(
+        jnp.where(apart[:, None] & apart[None, :], (again + again.conj().T) / 2, kept)
+    )
     null = measured <= point.rounding
     # Of the others, null is what S cannot tell from it, if all that were measured are.
     below = jnp.all(null) & (rest <= 16 * eps * values.size * point.largest)
@@ -249,31 +253,12 @@ def _measured(point: _Point, values: Array, vectors: Array) -> tuple[Array, Arra
     )
 
 
-def _changes(point: _Point, V: Array) -> Array:
-    """VᴴSV from squared changes along v, v + w and v − iw."""
-    count, phases = V.shape[1], (1, -1j) if jnp.iscomplexobj(V) else (1,)
-    pairs = [(k, m, p) for k in range(count) for m in range(k) for p in phases]
-    directions = [V[:, k] for k in range(count)] + [V[:, k] + p * V[:, m] for k, m, p in pairs]
-    squares = lax.map(point.squared_change, jnp.stack(directions))
-    S = jnp.diag(squares[:count]).astype(V.dtype)
-    for (k, m, p), square in zip(pairs, squares[count:], strict=True):
-        # |v + pw|² = |v|² + |w|² + 2 Re p⟨v, w⟩, and Re −i z = Im z
-        part = ((square - squares[k] - squares[m]) / 2).astype(V.dtype)
-        part = part if p == 1 else 1j * part
-        S = S.at[k, m].add(part).at[m, k].add(part.conj())
-    return S
-
-
 def _weakest_direction(point: _Point, noise: Array, iterations: Array) -> Array:
     """The same of the one direction in which the model is weakest, a lower bound."""
     flat, back = ravel_pytree(point.free)
     roots = [inverse_roots(G) for G in point.problem.curvature(point.weights, point.free)]
     vector = lambda vs: ravel_pytree(vs)[0]  # noqa: E731
     unscaled = lambda vs: tuple(v / point.scale.astype(v.dtype)[None, :] for v in vs)  # noqa: E731
-
-    def multiply(y: Array) -> Array:
-        changed = point.multiply(point.project(point.factors(y)))
-        return vector(point.scaled(point.project(changed)))
 
     def precondition(y: Array) -> Array:
         vs = point.project(unscaled(back(y)))
@@ -283,8 +268,8 @@ def _weakest_direction(point: _Point, noise: Array, iterations: Array) -> Array:
     start = jax.random.normal(jax.random.key(0), flat.shape, flat.real.dtype).astype(flat.dtype)
     start = vector(point.project(back(start)))
     # A product costs no more than a sweep.
-    y = weakest(multiply, precondition, start, steps=jnp.clip(iterations, 10, 100))
-    value = point.squared_change(y)
+    y = weakest(point.multiply, precondition, start, steps=jnp.clip(iterations, 10, 100))
+    value = (y.conj() @ point.multiply(y)).real
     null = value <= point.rounding
     error = noise * jnp.sqrt(point.variance(y, value, null))
     return jnp.where(point.endless(y, null), jnp.inf, error * point.sizes(y))

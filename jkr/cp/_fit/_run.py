@@ -80,7 +80,7 @@ def fit(
         result = one(key)
     else:
         result = best(algorithm, jax.vmap(one)(jax.random.split(key, plan.restarts)))
-    result = judged(lax.stop_gradient(result), ready, scale)
+    result = judged(lax.stop_gradient(result), still, scale)
     return _finished(with_derivatives(result, wide, scale), objective)
 
 
@@ -123,7 +123,8 @@ def step_on(algorithm: Algorithm, objective: Objective, state: Any) -> Any:
 @jax.jit
 def _end(algorithm, objective, ready, state, steps, scale, tol) -> CPResult:
     result = _ended(algorithm, ready, state, steps, scale, tol, objective.dtype)
-    return _finished(judged(result, ready, scale), objective)
+    wide = objective.astype(accumulator(objective.dtype))
+    return _finished(judged(result, wide, scale), objective)
 
 
 def _run(
