@@ -788,6 +788,22 @@ ROWS: dict[str, list[Row]] = {
             ((3, 3),),
         )
     ],
+    "cp.nls": [
+        Row(
+            lambda x: cp.nls(x, 1, key=jax.random.key(0), tol=0, max_iters=500).cp.full(),
+            rank_one_reference,
+            ((3, 3),),
+        )
+    ],
+    "cp.NLS": [
+        Row(
+            lambda x, l2: cp.NLS(l2=square_of(jnp.tanh(l2)) / 4, tol=0, max_iters=500)(
+                x, 1, key=jax.random.key(0)
+            ).cp.full(),
+            lambda x, l2: rank_one_reference(x, square_of(jnp.tanh(l2)) / 4),
+            ((3, 3), ()),
+        )
+    ],
     "cp.GCP": [
         Row(
             lambda x, *m: cp.GCP().init(x, 2, init=cp.CPTensor(m[0], m[1:])).cp.full(),
@@ -1129,7 +1145,7 @@ def public_names():
         yield f"operators.{method.__qualname__.replace('__matmul__', '@')}"
 
 
-MADE = (cp.ALS, cp.GCP, cp.Solver, jkr.tensors.Dense)  # classes that one makes and calls
+MADE = (cp.ALS, cp.GCP, cp.NLS, cp.Solver, jkr.tensors.Dense)  # classes that one makes and calls
 KINDS = [kind for kind in vars(operators).values() if inspect.isclass(kind)]
 
 

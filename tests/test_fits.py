@@ -38,6 +38,7 @@ class Fit(NamedTuple):
 
 FITS = {
     "als": Fit(cp.als, cp.ALS, cp.ALSState, close=1e-10),
+    "nls": Fit(cp.nls, cp.NLS, cp.NLSState),
     "gaussian": Fit(cp.gcp, cp.GCP, cp.GCPState),
     "huber, adam": Fit(
         cp.gcp, cp.GCP, cp.GCPState, {"loss": losses.huber(1), "optimizer": optax.adam(0.1)}
@@ -126,6 +127,7 @@ def finite(result):
     ("als", "plain", "array"),
     ("als", "weighted, l2, nonnegative", "Dense"),
     ("als", "fixed, complex", "CPTensor"),
+    ("nls", "weighted, nonnegative", "Dense"),
     ("gaussian", "missing", "Dense"),
     ("huber, adam", "plain", "array"),
 )

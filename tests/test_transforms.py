@@ -1,5 +1,7 @@
 """The transforms table, crossed with every transform."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +52,22 @@ def scalar(f):
     return value
 
 
+def work_of(f, args):
+    """What JAX traces and compiles in a call: how often each."""
+    counts = collections.Counter()
+
+    def listener(event, duration, **_):
+        if event.startswith("/jax/core/compile/"):
+            counts[event.removeprefix("/jax/core/compile/")] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        jax.block_until_ready(f(*args))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+    return dict(counts)
+
+
 def everything(args):
     return tuple(range(len(args)))
 
@@ -72,7 +90,10 @@ def test_value_and_dtype(row, k):
     for dtype in (row.dtypes[0], *row.dtypes[1 + k % 3 :: 3]):
         args = draw(row, dtype)
         eager = k % 2 and dtype == row.dtypes[0]
-        out = (row.function if eager else function)(*args)
+        with jax.debug_nans(True):
+            out = (row.function if eager else function)(*args)
+        if eager:
+            assert not work_of(row.function, args)
         if dtype in ("int32", "int64", "int8", "bool"):
             reference = dumb(*args)
             assert_close(out, reference, 0)

@@ -5,8 +5,9 @@
 - `loss`: its least-squares distance to a tensor, or any other of `losses`;
 - `als`: least-squares fit, one factor at a time: missing entries, `constraints`, fixed factors;
 - `gcp`: fit of any elementwise loss (`losses`), by gradient, with any optax optimiser;
-- `ALS`, `GCP`: the same as objects that bind their options once, with `init` and `step`, and their
-  states `ALSState`, `GCPState`;
+- `nls`: fit to a stationary point by damped Gauss–Newton, of any loss;
+- `ALS`, `GCP`, `NLS`: the same as objects that bind their options once, with `init` and `step`, and
+  their states `ALSState`, `GCPState`, `NLSState`;
 - `Solver`, `Algorithm`, `Objective`, `Start`: a solver of your own;
 - `CPResult`: what a fit returns; derivatives go through it;
 - `project`: scores of new samples for a fitted model;
@@ -21,6 +22,7 @@
 from jkr.cp import constraints, losses
 from jkr.cp._fit._als import ALS, als
 from jkr.cp._fit._gcp import GCP, gcp
+from jkr.cp._fit._nls import NLS, nls
 from jkr.cp._fit._project import project
 from jkr.cp._fit._pullback import Pullback, pullback
 from jkr.cp._fit._result import CPResult
@@ -34,6 +36,7 @@ from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
 from jkr.cp._solvers._als import ALSState
 from jkr.cp._solvers._gcp import GCPState
+from jkr.cp._solvers._nls import NLSState
 from jkr.cp._study._diagnostics import core_consistency, degeneracy
 from jkr.cp._study._rank_scan import RankScan, rank_scan
 from jkr.cp._study._uncertainty import Condition, condition, standard_errors
@@ -41,12 +44,14 @@ from jkr.cp._study._uncertainty import Condition, condition, standard_errors
 __all__ = [
     "ALS",
     "GCP",
+    "NLS",
     "ALSState",
     "Algorithm",
     "CPResult",
     "CPTensor",
     "Condition",
     "GCPState",
+    "NLSState",
     "Objective",
     "Pullback",
     "RankScan",
@@ -64,6 +69,7 @@ __all__ = [
     "load",
     "loss",
     "losses",
+    "nls",
     "project",
     "pullback",
     "random",

@@ -27,7 +27,7 @@ Source: [HKD20], table 1.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from math import inf, pi
 
 import jax
@@ -303,6 +303,12 @@ def checked_loss(
     if loss is gaussian and not constants:  # by far the most frequent, and tracing it takes time
         return gaussian
     known = loss if isinstance(loss, Loss) else Loss(_check.loss(name, loss))
-    entries = jax.ShapeDtypeStruct((2, 3), dtype)
-    _check.elementwise(name, "loss", known.function, entries, constants)
+    _tried(name, known, jnp.dtype(dtype), constants)
     return known
+
+
+@lru_cache(maxsize=64)
+def _tried(name: str, loss: Loss, dtype: DTypeLike, constants: int) -> None:
+    """Trace a loss once, not at every call."""
+    entries = jax.ShapeDtypeStruct((2, 3), dtype)
+    _check.elementwise(name, "loss", loss.function, entries, constants)

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -175,13 +176,25 @@ def tensor_mttkrps(
     wanted = range(tensor.ndim) if modes is None else modes
 
     def kernel(tensor: Tensor, factors: Sequence[Array]) -> dict[int, Array]:
-        found = {}
+        found: dict[int, Array] = {}
         for part in tensor.passes(precision):
             there = [n for n in part.modes if n in wanted]
             if there:
+                if found:  # what two passes make on the way is not held at once
+                    factors = _after(tuple(factors), next(reversed(found.values())))
                 read = part.contract(factors)
                 found |= {n: part.mttkrp(read, factors, n) for n in there}
         return found
 
     found = jax.checkpoint(kernel, prevent_cse=False)(tensor, tuple(factors))
     return tuple(found[n].astype(tensor.dtype) for n in wanted)
+
+
+def _after(arrays: tuple[Array, ...], done: Array) -> tuple[Array, ...]:
+    """The same arrays, not known before another is.
+
+    XLA drops barriers before it orders a program; what depends on a comparison that is never true
+    has to wait. So two large intermediates that are made one after the other share their memory.
+    """
+    never = done.ravel()[0].real > jnp.inf
+    return tuple(jnp.where(never, jnp.zeros((), a.dtype), a) for a in arrays)

@@ -251,7 +251,8 @@ def _ended(
     if algorithm.watches == "objective":
         last = objective.value(*objective.balanced(cp))
         # An objective of nothing, where the fit is not perfect, has underflowed.
-        broken = broken | ((last == 0) & (error > eps**0.5))
+        underflowed = (last == 0) & (error > eps**0.5)
+        broken = broken | (underflowed & (not algorithm.works_in_units))
     settled = (state.change < tol) | (slope <= _result.ROUNDING * eps)
     status = jnp.where(slope > _result.ROUGH_ABOVE, _result.ROUGH, _result.CONVERGED)
     status = jnp.where(slope > _result.FAR_ABOVE, _result.STALLED, status)

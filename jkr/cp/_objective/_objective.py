@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 from jkr._contractions import _elementwise
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, squared_distance, unit_columns
-from jkr._linalg._small import by_pairs, framed, gram, product_of_others
+from jkr._linalg._small import by_pairs, framed, gram, matmul, product_of_others
 from jkr._linalg._tangents import curvature, with_derivative
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
@@ -312,6 +312,39 @@ class Objective:
             total = [t + G for t, G in zip(total, blocks, strict=True)]
         return tuple(self.with_l2(n, G) for n, G in zip(self.free, total, strict=True))
 
+    @property
+    def by_grams(self) -> bool:
+        """Whether products with JᴴHJ read no tensor."""
+        return all(term.by_grams for term in self.terms)
+
+    def gauss_newton(self, weights: Array, free: Factors) -> Callable[[Factors], Factors]:
+        """A function of free factors whose derivative at `free`, along v, is (JᴴHJ + l2) v.
+
+        It is the gradient of ½ΣH|M|² as if J and H stayed as they are at `free`; its second
+        derivative along v is JᴴH times that of the model. A user's penalty adds its gradient.
+        """
+        fixed = self.factors(lax.stop_gradient(free))
+        columns = tuple(a.conj() for a in fixed)
+
+        def of_model(moved: Factors) -> Factors:
+            model = CPTensor(weights, self.factors(moved))
+            total = [
+                jnp.asarray(self.l2, a.real.dtype).astype(a.dtype) * a
+                if self._bears_l2(n)
+                else jnp.zeros_like(a)
+                for n, a in zip(self.free, moved, strict=True)
+            ]
+            if self.penalty is not None:
+                added = jax.grad(lambda free: self._users_penalty(weights, free))(moved)
+                total = [t + a.conj() for t, a in zip(total, added, strict=True)]
+            for term in self.terms:
+                ys = self.movable(_model_mttkrps(term, model, columns, self.precision))
+                ys = (term.times_weight(y * weights.conj()[None, :]) for y in ys)
+                total = [t + y for t, y in zip(total, ys, strict=True)]
+            return tuple(total)
+
+        return of_model
+
     def with_l2(self, n: int, G: Array) -> Array:
         """G + l2 I, for one G (R, R) or one a row, if the factor of that mode bears the penalty."""
         if not self._bears_l2(n):
@@ -378,6 +411,22 @@ class Objective:
 
             total += term.tensor.entrywise(sizes, model, precision=self.precision)[0]
         return jnp.sqrt(total * scale.weight.astype(total.dtype))
+
+
+def _model_mttkrps(term: Term, model: CPTensor, columns: Factors, precision: Precision) -> Factors:
+    """(H∘M)₍ₙ₎Kₙ of every mode, K of the columns, H = W∘∂²f/∂M², its positive part, held."""
+    if term.by_grams:
+        crossed = [gram(a.conj(), c) for a, c in zip(model.factors, columns, strict=True)]
+        return tuple(
+            matmul(a * model.weights[None, :], product_of_others(crossed, n))
+            for n, a in enumerate(model.factors)
+        )
+
+    def entry(m: Array, *data: Array) -> tuple[Array, Array]:
+        here = lax.stop_gradient(m)
+        return jnp.zeros_like(m.real), _second_derivative(term.function, here, *data)[1] * m
+
+    return term.tensor.entrywise(entry, model, columns, precision=precision)[1]
 
 
 def row_grams(term: Term, model: CPTensor) -> Factors:

@@ -43,6 +43,8 @@ class Algorithm(ABC):
     Attributes:
         title: for a progress bar.
         watches: "fit" or "objective": the field of states that `CPResult.history` holds.
+        works_in_units: whether steps are in units of the data, where those of least squares are in
+            range, so that an objective which is not does no harm.
 
     Example:
         >>> import jkr
@@ -52,6 +54,7 @@ class Algorithm(ABC):
 
     title: ClassVar[str] = "fit"
     watches: ClassVar[Literal["fit", "objective"]] = "objective"
+    works_in_units: ClassVar[bool] = False
 
     def check(self, name: str, objective: Objective) -> None:  # noqa: B027 (few have to)
         """Refuse, in the name of a function, an objective that it cannot minimise."""

@@ -94,7 +94,7 @@ class Descent(Algorithm):
         """The state before the first step."""
         cp, scale, drawn = start
         if drawn:
-            cp = _scaled_start(objective, cp)
+            cp = scaled_start(objective, cp)
         ones, free = objective.balanced(cp)
         parameters, size = _in_units(_parameters(objective, free))
         reference = objective.magnitude(ones, free)
@@ -185,7 +185,7 @@ def _relative(objective: Objective, size: Array, reference: Array, parameters: A
     return objective.value(jnp.ones(free[0].shape[1], free[0].dtype), free) / reference
 
 
-def _scaled_start(objective: Objective, cp: CPTensor) -> CPTensor:
+def scaled_start(objective: Objective, cp: CPTensor) -> CPTensor:
     """A start as large as the objective bears.
 
     The loss alone knows how large a model should be: a mean, its logarithm, or odds. A start that

@@ -1,0 +1,256 @@
+"""Damped Gauss–Newton (Levenberg–Marquardt): all factors at once, to a stationary point.
+
+A step solves (JᴴHJ + μI) d = −g for balanced factors, g being the gradient, J the derivative of the
+model and H the second derivatives of the loss (ones, for least squares; the positive part, for
+others). Along narrow valleys, where components are nearly parallel, the model curves more than such
+a step sees: geodesic acceleration solves once more, with the second derivative of the model along d
+on the right, and takes d + a/2, which costs no more readings. μ follows the ratio of the decrease
+of the objective to that which was predicted (Nielsen's rule).
+
+Where all entries weigh the same, products with JᴴJ are of Grams (I10ᴴ) and read no tensor, so that
+the matrix of a small problem is written out and factorised. Else conjugate gradients solve the
+system, each product one pass over the entries, the diagonal blocks as preconditioner.
+
+Nonnegative factors: entries at zero that the gradient would push below stay there, the others move
+and are cut at zero (a projected Newton step). Least squares begins with a few sweeps of ALS.
+
+Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber82].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jkr import _check
+from jkr._linalg._cg import Linear, as_vector, solve_symmetric
+from jkr._linalg._loops import fori_loop
+from jkr._linalg._psd import inverse_roots, rows_by_roots
+from jkr.cp import losses
+from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._objective import Factors, Objective
+from jkr.cp._solvers._algorithm import Algorithm, Start
+from jkr.cp._solvers._als import Alternating
+from jkr.cp._solvers._gcp import scaled_start
+from jkr.cp.constraints import Fixed, Free, Nonnegative
+from jkr.tensors._tensor import GOOD, Scale
+
+_SWEEPS = 5  # of ALS, before the first step
+_WRITTEN_OUT = 400  # real parameters up to which the matrix is
+_STEPS = 100  # of conjugate gradients
+_DAMPING = 1e-3  # of the largest entry of the diagonal, before the first step
+_BEND = 1.5  # how much longer than the step half its acceleration may be, twice
+
+
+class NLSState(NamedTuple):
+    """Between two steps; a pytree of arrays that can be saved and resumed.
+
+    Attributes:
+        cp: the model, a CPTensor (I_1, …, I_N) of rank R: unit columns, nonnegative weights, fixed
+            factors as given. For a float16 or bfloat16 tensor it is in float32.
+        objective: of the model, a real scalar; NaN where something was not finite.
+        change: the stationarity of the model, as in `CPResult`, a real scalar; zero once a step
+            predicts less than rounding.
+        iteration: steps done, those refused included, an integer scalar.
+        damping: μ over the largest entry of the diagonal of JᴴHJ, a real scalar.
+        growth: by what μ is multiplied when the next step is refused, a real scalar.
+        scale: how large the data are, a `jkr.tensors.Scale`.
+
+    Example:
+        >>> import jax, jkr
+        >>> x = jkr.cp.random(jax.random.key(0), (4, 5, 6), 2).full()
+        >>> state = jkr.cp.NLS().init(x, 2, key=jax.random.key(1))
+        >>> state.cp.shape, int(state.iteration)
+        ((4, 5, 6), 0)
+
+    Source: [SVBD13].
+    """
+
+    cp: CPTensor
+    objective: Array
+    change: Array
+    iteration: Array
+    damping: Array
+    growth: Array
+    scale: Scale
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GaussNewton(Algorithm):
+    """Damped Gauss–Newton."""
+
+    title: ClassVar[str] = "NLS"
+    watches: ClassVar[str] = "objective"
+    works_in_units: ClassVar[bool] = True
+
+    def check(self, name: str, objective: Objective) -> None:
+        """Constraints that a projected step obeys."""
+        _check.smooth_constraints(name, objective.constraints, (Free, Nonnegative, Fixed))
+
+    def init(self, objective: Objective, start: Start) -> NLSState:
+        """The state before the first step."""
+        cp, scale, drawn = start
+        if _is_least_squares(objective):
+            als = Alternating()
+            state = als.init(objective, start)
+            sweep = lambda _, state: als.step(objective, state)  # noqa: E731
+            cp = fori_loop(0, _SWEEPS, sweep, state).cp
+        elif drawn:
+            cp = scaled_start(objective, cp)
+        problem, weights, free = _units(objective, cp, scale)
+        finite = jnp.isfinite(problem.value(weights, free)) & (scale.status == GOOD)
+        value = jnp.where(finite, objective.value(*objective.balanced(cp)), jnp.nan)
+        return NLSState(
+            cp=cp,
+            objective=value,
+            change=jnp.where(finite, jnp.inf, jnp.nan),
+            iteration=jnp.zeros((), int),
+            damping=jnp.full_like(value, _DAMPING),
+            growth=jnp.full_like(value, 2),
+            scale=scale,
+        )
+
+    def step(self, objective: Objective, state: NLSState) -> NLSState:
+        """One damped step, taken if the objective falls as it should."""
+        problem, weights, free = _units(objective, state.cp, state.scale)
+        before = problem.value(weights, free)
+        slopes = problem.gradient(weights, free)
+        moving = tuple(
+            ~((a == 0) & (g > 0))
+            if problem.constraints[n].kind == "cone"
+            else jnp.ones(a.shape, bool)
+            for n, a, g in zip(problem.free, free, slopes, strict=True)
+        )
+        system = _System.at(problem, weights, free, moving, state.damping)
+        d = system.solve(tuple(-g for g in slopes))
+        predicted = system.predicted(slopes, d)
+        a = system.solve(tuple(-b for b in system.bend(d)))
+        bends = _norm(a) <= _BEND * _norm(d)
+        moved = tuple(
+            x + v + jnp.where(bends, 0.5 * w, 0) for x, v, w in zip(free, d, a, strict=True)
+        )
+        moved = tuple(
+            problem.constraints[n].prox(x, jnp.ones_like(before))
+            for n, x in zip(problem.free, moved, strict=True)
+        )
+        after = problem.value(weights, moved)
+        eps = float(jnp.finfo(before.dtype).eps)
+        rounding = 64 * eps * jnp.abs(before)
+        if _is_least_squares(objective):  # that of the residuals themselves, near an exact fit
+            rounding = rounding + (4 * eps * problem.norm(state.scale)) ** 2
+        ratio = (before - after + rounding) / (predicted + rounding)
+        taken = jnp.isfinite(after) & (ratio > 1e-4)
+        slope = problem.stationarity(weights, free, state.scale)
+        # The gradient goes on falling when the objective no longer shows it.
+        done = (predicted <= eps * rounding) | (slope <= 8 * eps) | (state.damping > 1e12)
+        new = problem.normal_form(weights, moved, problem.movable(state.cp.factors))
+        unit = objective.unit(state.scale).astype(new.weights.dtype)
+        new = new._replace(weights=new.weights * unit)
+        shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
+        return NLSState(
+            cp=jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, state.cp),
+            objective=jnp.where(taken, objective.value(*objective.balanced(new)), state.objective),
+            change=jnp.where(done, 0, slope),
+            iteration=state.iteration + 1,
+            # Less would leave the gauge, along which nothing is known, to rounding.
+            damping=jnp.maximum(state.damping * jnp.where(taken, shrink, state.growth), eps**0.75),
+            growth=jnp.where(taken, 2, 2 * state.growth),
+            scale=state.scale,
+        )
+
+
+def _is_least_squares(objective: Objective) -> bool:
+    gaussian = all(term.loss == losses.gaussian for term in objective.terms)
+    return gaussian and objective.penalty is None
+
+
+def _units(objective: Objective, cp: CPTensor, scale: Scale) -> tuple[Objective, Array, Factors]:
+    """The problem in units of the data, and the model there, balanced."""
+    unit = objective.unit(scale).astype(cp.weights.dtype)
+    problem = objective.in_units(scale)
+    return problem, *problem.balanced(cp._replace(weights=cp.weights / unit))
+
+
+class _System(NamedTuple):
+    """JᴴHJ + μI at a point, on what moves; vectors are flat and real."""
+
+    flat: Callable[[Factors], Array]
+    back: Callable[[Array], Factors]
+    curved: Callable[[Factors], Factors]
+    along: Callable[[Factors], Factors]
+    free: Factors
+    moving: Factors
+    damping: Array
+    inverse: Linear
+
+    @classmethod
+    def at(
+        cls,
+        problem: Objective,
+        weights: Array,
+        free: Factors,
+        moving: Factors,
+        damping: Array,
+    ) -> "_System":
+        back = as_vector(free)[1]
+        flat = lambda vs: as_vector(vs)[0]  # noqa: E731
+        curved = problem.gauss_newton(weights, free)
+        blocks = problem.curvature(weights, free)
+        steepest = [jnp.max(jnp.diagonal(G, axis1=-2, axis2=-1).real) for G in blocks]
+        mu = damping * jnp.max(jnp.stack(steepest))
+
+        def held(vs: Factors) -> Factors:
+            return tuple(jnp.where(m, v, 0) for m, v in zip(moving, vs, strict=True))
+
+        def along(vs: Factors) -> Factors:
+            return jax.jvp(curved, (free,), (vs,))[1]
+
+        def multiply(v: Array) -> Array:
+            vs = held(back(v))
+            return flat(held(along(vs))) + mu * v
+
+        size = flat(free).size
+        if problem.by_grams and size <= _WRITTEN_OUT:
+            matrix = jax.vmap(multiply)(jnp.eye(size, dtype=mu.dtype))
+            factor = jax.scipy.linalg.cho_factor((matrix + matrix.T) / 2)
+
+            def inverse(b: Array) -> Array:
+                return jax.scipy.linalg.cho_solve(factor, b)
+
+        else:
+            eye = jnp.eye(weights.shape[0], dtype=weights.dtype)
+            shift = lambda G: G + mu.astype(G.dtype) * eye.reshape((1,) * (G.ndim - 2) + eye.shape)  # noqa: E731
+            roots = [inverse_roots(shift(G)) for G in blocks]
+
+            def precondition(v: Array) -> Array:
+                pairs = zip(roots, held(back(v)), strict=True)
+                return flat(held(tuple(rows_by_roots(F, v) for F, v in pairs)))
+
+            def inverse(b: Array) -> Array:
+                return solve_symmetric(multiply, precondition, b, steps=_STEPS)
+
+        return cls(flat, back, curved, along, free, moving, mu, inverse)
+
+    def solve(self, b: Factors) -> Factors:
+        """(JᴴHJ + μI)⁻¹ b on what moves."""
+        held = tuple(jnp.where(m, v, 0) for m, v in zip(self.moving, b, strict=True))
+        found = self.back(self.inverse(self.flat(held)))
+        return tuple(jnp.where(m, v, 0) for m, v in zip(self.moving, found, strict=True))
+
+    def bend(self, d: Factors) -> Factors:
+        """JᴴH times the second derivative of the model along d."""
+        first = lambda at: jax.jvp(self.curved, (at,), (d,))[1]  # noqa: E731
+        return jax.jvp(first, (self.free,), (d,))[1]
+
+    def predicted(self, slopes: Factors, d: Factors) -> Array:
+        """By how much the quadratic model falls along d, its solution: ½ dᵀ(μd − g)."""
+        v, g = self.flat(d), self.flat(slopes)
+        return 0.5 * (v @ (self.damping * v - g))
+
+
+def _norm(vs: Factors) -> Array:
+    return jnp.linalg.norm(as_vector(vs)[0])

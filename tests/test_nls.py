@@ -1,0 +1,102 @@
+"""`cp.nls`: it ends where others should, at stationary points, whatever the problem."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from jkr import cp
+
+KEY = jax.random.key(0)
+SHAPE = (9, 8, 7)
+
+
+def noisy(rng, factors, noise, dtype=float):
+    x = np.einsum("ir,jr,kr->ijk", *factors).astype(dtype)
+    e = rng.standard_normal(x.shape)
+    return jnp.asarray(x + noise * np.linalg.norm(x) / np.linalg.norm(e) * e)
+
+
+def problem(rng, name):
+    """Data, and options of a fit of three components."""
+    factors = [rng.uniform(0, 1, (n, 3)) for n in SHAPE]
+    x, w = noisy(rng, factors, 0.1), jnp.asarray(rng.uniform(size=SHAPE) < 0.6, float)
+    counts = jnp.asarray(rng.poisson(9 * np.einsum("ir,jr,kr->ijk", *factors)), float)
+    turned = [a * np.exp(1j * rng.uniform(0, 6, a.shape)) for a in factors]
+    return {
+        "plain": (x, {}),
+        "complex": (noisy(rng, turned, 0.1, complex), {}),
+        "weighted": (x, {"entry_weights": w}),
+        "l2": (x, {"l2": 0.1}),
+        "fixed": (x, {"fixed_modes": 0, "init": cp.als(x, 3, key=KEY, max_iters=3).cp}),
+        "nonnegative": (x, {"nonnegative": True}),
+        "poisson": (counts, {"loss": cp.losses.poisson}),
+        "huber, missing": (x, {"loss": cp.losses.huber(0.1), "entry_weights": w}),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "complex", "weighted", "l2", "fixed", "nonnegative", "poisson", "huber, missing"],
+)
+def test_it_ends_at_a_stationary_point_no_worse_than_where_others_end(name, rng):
+    x, options = problem(rng, name)
+    options = {"key": None if "init" in options else KEY} | options
+    ours = cp.nls(x, 3, **options)
+    other = cp.gcp(x, 3, max_iters=5000, **(options | {"init": ours.cp, "key": None}))
+    assert int(ours.status) in (0, 1)
+    assert ours.stationarity < 1e-8
+    # From there a generic optimiser finds nothing better.
+    assert other.history[-1] > ours.history[-1] - 1e-9 * abs(ours.history[-1])
+    assert ours.history[-1] <= ours.history[0]
+
+
+def test_collinear_components_are_found(rng):
+    # Congruence 0.9 in every mode, as in Tensor Toolbox's own example, where ALS scores 0.37.
+    gram = np.full((5, 5), 0.9) + 0.1 * np.eye(5)
+    factors = [
+        np.linalg.qr(rng.standard_normal((n, 5)))[0] @ np.linalg.cholesky(gram).T
+        for n in (20, 22, 24)
+    ]
+    x, truth = noisy(rng, factors, 0.01), cp.CPTensor(jnp.ones(5), tuple(map(jnp.asarray, factors)))
+    keys = jax.random.split(KEY, 4)
+    results = jax.vmap(lambda key: cp.nls(x, 5, key=key))(keys)
+    scores = jax.vmap(lambda model: cp.factor_match_score(model, truth))(results.cp)
+    assert np.all(np.asarray(scores) > 0.99)
+    assert np.all(np.asarray(results.iterations) < 100)
+    assert np.all(np.asarray(results.stationarity) < 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("float32", 1e30), ("float32", 1e-30), ("float64", 1e-150)]
+)
+def test_scales_and_precisions(dtype, scale, rng):
+    x = noisy(rng, [rng.uniform(0, 1, (n, 2)) for n in SHAPE], 0.1).astype(dtype)
+    ours, unit = (cp.nls(x * jnp.asarray(s, dtype), 2, key=KEY) for s in (scale, 1))
+    assert ours.converged
+    assert_allclose(ours.fit, unit.fit, rtol=1e-5)
+    assert_allclose(ours.cp.full() / scale, unit.cp.full(), rtol=1e-3, atol=1e-4)
+    assert int(ours.iterations) < 60
+
+
+def test_an_exact_fit_ends_at_rounding(rng):
+    x = noisy(rng, [rng.standard_normal((n, 3)) for n in SHAPE], 0)
+    assert cp.nls(x, 3, key=KEY, restarts=3).relative_error < 1e-9
+    single = cp.nls(x.astype("float32"), 3, key=KEY, restarts=3)
+    assert (int(single.status), bool(single.relative_error < 1e-5)) == (0, True)
+    assert int(single.iterations) < 60
+
+
+def test_gradients_through_a_fit_are_exact_by_default(rng):
+    x = noisy(rng, [rng.uniform(0, 1, (n, 2)) for n in SHAPE], 0.1)
+    direction = jnp.asarray(rng.standard_normal(SHAPE))
+    f = jax.jit(lambda t: jnp.sum(jnp.sin(cp.nls(x + t * direction, 2, key=KEY).cp.full())))
+    h = 1e-4
+    assert_allclose(jax.jit(jax.grad(f))(0.0), (f(h) - f(-h)) / (2 * h), rtol=1e-6)
+
+
+def test_other_constraints_are_refused():
+    constraints = {0: cp.constraints.simplex()}
+    with pytest.raises(ValueError, match=r"^cp.nls: takes nonnegative factors and fixed ones"):
+        cp.nls(jnp.ones(SHAPE), 2, key=KEY, constraints=constraints)
