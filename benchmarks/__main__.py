@@ -19,6 +19,8 @@ SUITES = (
     "entrywise",
     "mttkrp",
     "loss",
+    "products",
+    "eager",
     "gram",
     "scan",
     "solve",
