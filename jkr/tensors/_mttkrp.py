@@ -152,9 +152,16 @@ def weighted_gram(
     w = _check.inexact("weighted_gram", _check.real("weighted_gram", "entry_weights", w))
     w, arrays = with_weights(w, [_check.inexact("weighted_gram", a) for a in arrays])
     w = w.astype(arrays[0].dtype)
-    pairs = tuple(pair_columns(a) for a in arrays)
-    upper = dense.mttkrp(w, pairs, n, precision, is_sharded(w))
-    return square(upper, rank)
+    return _weighted_gram(w, tuple(arrays), n, rank, precision, is_sharded(w))
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _weighted_gram(
+    w: Array, factors: tuple[Array, ...], n: int, rank: int, precision: Precision, sharded: bool
+) -> Array:
+    """One program."""
+    pairs = tuple(pair_columns(a) for a in factors)
+    return square(dense.mttkrp(w, pairs, n, precision, sharded), rank)
 
 
 def _with_factors(name: str, tensor: Any, factors: Sequence[ArrayLike]) -> tuple[Tensor, list]:

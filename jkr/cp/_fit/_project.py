@@ -1,5 +1,8 @@
 """Scores of new samples: the factor of one mode, all others being those of a fitted model."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -9,6 +12,7 @@ from jkr._linalg._dtypes import accumulator
 from jkr._linalg._norms import times
 from jkr._mesh import any_mesh
 from jkr.cp._fit._als import ALS
+from jkr.cp._fit._solver import refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor, checked, in_units
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
@@ -60,6 +64,15 @@ def project(
     n = _check.mode(name, mode, len(factors))
     _check.all_but(name, n, tuple(a.shape[0] for a in factors), made.shape)
     _check.goes_with(name, "model", (weights,), made.dtype)
+    scores, status = _scores(CPTensor(weights, tuple(factors)), made, n, bool(nonnegative))
+    refuse_bad_data(name, status)
+    return scores
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _scores(model: CPTensor, made: Tensor, n: int, nonnegative: bool) -> tuple[Array, Array]:
+    """The scores, and the status of the fit that found them: one program."""
+    weights, factors = model
     first, *_ = others = tuple(m for m in range(len(factors)) if m != n)
     # The weights go to a factor that stays, so that it is the scores that ALS finds: in one sweep,
     # or, nonnegative ones, in as many as change the fit. What stays is divided by powers of two, so
@@ -78,6 +91,6 @@ def project(
         max_iters=500 if nonnegative else 1,
     )
     init = CPTensor(jnp.ones_like(share), start)
-    found = solver.fit(name, made, weights.shape[0], None, init).cp
-    scores = found.factors[n] * found.weights[None, :]
-    return times(scores.astype(wide), 1 / unit).astype(made.dtype)
+    found = solver.fit("cp.project", made, weights.shape[0], None, init)
+    scores = found.cp.factors[n] * found.cp.weights[None, :]
+    return times(scores.astype(wide), 1 / unit).astype(made.dtype), found.status
