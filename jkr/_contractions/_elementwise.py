@@ -165,11 +165,15 @@ def _range_of(factors: Factors, first: Array | int, size: int) -> Array:
 
 
 def rows_at_once(rows: int, columns: int) -> int:
-    """Rows of a block: as many as it holds, fewer where all blocks can then be whole."""
-    most = max(1, min(rows, BLOCK // columns))
+    """Rows of a block: as many as it holds, fewer where all blocks can then be whole.
+
+    Two at least, where there are two: to slice single rows XLA copies the whole first.
+    """
+    most = min(rows, max(2, BLOCK // columns))
     fewest = -(-rows // most)
     counts = range(fewest, _SMALLEST * fewest + 1)
-    return next((rows // count for count in counts if rows % count == 0), most)
+    whole = (rows // count for count in counts if rows % count == 0)
+    return next((size for size in whole if size > 1), most)
 
 
 def _three_groups(shape: Sequence[int]) -> tuple[int, int]:
