@@ -102,9 +102,8 @@ def first(
     return algorithm.init(wide.prepared(), start), scale
 
 
-@jax.jit
 def prepared(objective: Objective) -> Objective:
-    """What every step reads."""
+    """What every step reads; no program, whose result would hold the tensor once more."""
     return objective.astype(accumulator(objective.dtype)).prepared()
 
 
