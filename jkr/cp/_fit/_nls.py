@@ -76,8 +76,7 @@ def nls(
             `constraints` only nonnegative ones.
 
     Returns:
-        CPResult. `history` holds the objective after each step, of least squares in units of the
-        data, before l2 = 0.
+        CPResult. `history` holds the objective after each step.
 
     Raises:
         ValueError: as `gcp`; another constraint.

@@ -244,7 +244,7 @@ def _ended(
     problem, unit = objective.in_units(scale), objective.unit(scale)
     scaled = cp._replace(weights=cp.weights / unit.astype(cp.weights.dtype))
     ones, free = problem.balanced(scaled)
-    slope = problem.stationarity(ones, free, scale)
+    slope = problem.stationarity(ones, free, problem.gradient(ones, free), scale)
     last, broken = 1 - error, ~jnp.isfinite(error)
     eps = float(jnp.finfo(error.dtype).eps)
     if algorithm.watches == "objective":

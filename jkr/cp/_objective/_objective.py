@@ -11,7 +11,7 @@ else visits the entries, a block of the model at a time (R5). Nothing forms a mo
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -238,14 +238,10 @@ class Objective:
 
     def gradient(self, weights: Array, free: Factors) -> Factors:
         """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors; without what is only a prox."""
-        model, l2 = CPTensor(weights, self.factors(free)), jnp.asarray(self.l2, weights.real.dtype)
-        total = [
-            l2.astype(a.dtype) * a if self._bears_l2(n) else jnp.zeros_like(a)
-            for n, a in zip(self.free, free, strict=True)
-        ]
-        if self.penalty is not None:
-            added = jax.grad(lambda free: self._users_penalty(weights, free))(free)
-            total = [t + a.conj() for t, a in zip(total, added, strict=True)]
+        model, total = (
+            CPTensor(weights, self.factors(free)),
+            self._slopes_of_penalties(weights, free),
+        )
         for term in self.terms:
             slopes = self.movable(self._data_gradient(term, model))
             slopes = (term.times_weight(s * weights.conj()[None, :]) for s in slopes)
@@ -270,6 +266,18 @@ class Objective:
         squares = sum(jnp.sum((a * a.conj()).real) for a in held)
         total = jnp.asarray(self.l2, weights.real.dtype) / 2 * squares
         return total + self._users_penalty(weights, free)
+
+    def _slopes_of_penalties(self, weights: Array, free: Factors) -> Sequence[Array]:
+        """The gradient of that."""
+        l2 = jnp.asarray(self.l2, weights.real.dtype)
+        slopes = [
+            l2.astype(a.dtype) * a if self._bears_l2(n) else jnp.zeros_like(a)
+            for n, a in zip(self.free, free, strict=True)
+        ]
+        if self.penalty is None:
+            return slopes
+        added = jax.grad(lambda free: self._users_penalty(weights, free))(free)
+        return [s + a.conj() for s, a in zip(slopes, added, strict=True)]
 
     def _users_penalty(self, weights: Array, free: Factors) -> Array:
         """Of factors of equal size."""
@@ -328,15 +336,7 @@ class Objective:
 
         def of_model(moved: Factors) -> Factors:
             model = CPTensor(weights, self.factors(moved))
-            total = [
-                jnp.asarray(self.l2, a.real.dtype).astype(a.dtype) * a
-                if self._bears_l2(n)
-                else jnp.zeros_like(a)
-                for n, a in zip(self.free, moved, strict=True)
-            ]
-            if self.penalty is not None:
-                added = jax.grad(lambda free: self._users_penalty(weights, free))(moved)
-                total = [t + a.conj() for t, a in zip(total, added, strict=True)]
+            total = self._slopes_of_penalties(weights, moved)
             for term in self.terms:
                 ys = self.movable(_model_mttkrps(term, model, columns, self.precision))
                 ys = (term.times_weight(y * weights.conj()[None, :]) for y in ys)
@@ -380,8 +380,8 @@ class Objective:
             for n, a in zip(self.free, free, strict=True)
         )
 
-    def stationarity(self, weights: Array, free: Factors, scale: Scale) -> Array:
-        """`CPResult.stationarity`: the largest of all free modes' gradients, relative.
+    def stationarity(self, weights: Array, free: Factors, slopes: Factors, scale: Scale) -> Array:
+        """`CPResult.stationarity`: the largest of all free modes' gradients, the slopes, relative.
 
         Relative to what the gradient is made of, ‖W½∘T‖ for least squares, else ‖W½∘f'‖ and
         ‖W½∘f''∘M‖, and to the largest column that multiplies it.
@@ -389,7 +389,7 @@ class Objective:
         factors, size = self.factors(free), self._size(weights, free, scale)
         norms = [column_norms(a)[None, :] for a in factors]
         worst = jnp.zeros_like(size)
-        for n, a, slope in zip(self.free, free, self.gradient(weights, free), strict=True):
+        for n, a, slope in zip(self.free, free, slopes, strict=True):
             steepest = jnp.max(product_of_others(norms, n) * jnp.abs(weights)[None, :])
             whole = size * steepest
             step = 1 / jnp.where(steepest > 0, steepest, 1) ** 2

@@ -29,7 +29,6 @@ from jkr import _check
 from jkr._linalg._cg import Linear, as_vector, solve_symmetric
 from jkr._linalg._loops import fori_loop
 from jkr._linalg._psd import inverse_roots, rows_by_roots
-from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
@@ -94,7 +93,7 @@ class GaussNewton(Algorithm):
     def init(self, objective: Objective, start: Start) -> NLSState:
         """The state before the first step."""
         cp, scale, drawn = start
-        if _is_least_squares(objective):
+        if not objective.has_functions:
             als = Alternating()
             state = als.init(objective, start)
             sweep = lambda _, state: als.step(objective, state)  # noqa: E731
@@ -140,11 +139,11 @@ class GaussNewton(Algorithm):
         after = problem.value(weights, moved)
         eps = float(jnp.finfo(before.dtype).eps)
         rounding = 64 * eps * jnp.abs(before)
-        if _is_least_squares(objective):  # that of the residuals themselves, near an exact fit
+        if not objective.has_functions:  # that of the residuals themselves, near an exact fit
             rounding = rounding + (4 * eps * problem.norm(state.scale)) ** 2
         ratio = (before - after + rounding) / (predicted + rounding)
         taken = jnp.isfinite(after) & (ratio > 1e-4)
-        slope = problem.stationarity(weights, free, state.scale)
+        slope = problem.stationarity(weights, free, slopes, state.scale)
         # The gradient goes on falling when the objective no longer shows it.
         done = (predicted <= eps * rounding) | (slope <= 8 * eps) | (state.damping > 1e12)
         new = problem.normal_form(weights, moved, problem.movable(state.cp.factors))
@@ -163,11 +162,6 @@ class GaussNewton(Algorithm):
         )
 
 
-def _is_least_squares(objective: Objective) -> bool:
-    gaussian = all(term.loss == losses.gaussian for term in objective.terms)
-    return gaussian and objective.penalty is None
-
-
 def _units(objective: Objective, cp: CPTensor, scale: Scale) -> tuple[Objective, Array, Factors]:
     """The problem in units of the data, and the model there, balanced."""
     unit = objective.unit(scale).astype(cp.weights.dtype)
@@ -181,9 +175,8 @@ class _System(NamedTuple):
     flat: Callable[[Factors], Array]
     back: Callable[[Array], Factors]
     curved: Callable[[Factors], Factors]
-    along: Callable[[Factors], Factors]
+    moving_part: Callable[[Factors], Factors]
     free: Factors
-    moving: Factors
     damping: Array
     inverse: Linear
 
@@ -203,15 +196,12 @@ class _System(NamedTuple):
         steepest = [jnp.max(jnp.diagonal(G, axis1=-2, axis2=-1).real) for G in blocks]
         mu = damping * jnp.max(jnp.stack(steepest))
 
-        def held(vs: Factors) -> Factors:
+        def moving_part(vs: Factors) -> Factors:
             return tuple(jnp.where(m, v, 0) for m, v in zip(moving, vs, strict=True))
 
-        def along(vs: Factors) -> Factors:
-            return jax.jvp(curved, (free,), (vs,))[1]
-
         def multiply(v: Array) -> Array:
-            vs = held(back(v))
-            return flat(held(along(vs))) + mu * v
+            product = jax.jvp(curved, (free,), (moving_part(back(v)),))[1]
+            return flat(moving_part(product)) + mu * v
 
         size = flat(free).size
         if problem.by_grams and size <= _WRITTEN_OUT:
@@ -227,19 +217,17 @@ class _System(NamedTuple):
             roots = [inverse_roots(shift(G)) for G in blocks]
 
             def precondition(v: Array) -> Array:
-                pairs = zip(roots, held(back(v)), strict=True)
-                return flat(held(tuple(rows_by_roots(F, v) for F, v in pairs)))
+                pairs = zip(roots, moving_part(back(v)), strict=True)
+                return flat(moving_part(tuple(rows_by_roots(F, v) for F, v in pairs)))
 
             def inverse(b: Array) -> Array:
                 return solve_symmetric(multiply, precondition, b, steps=_STEPS)
 
-        return cls(flat, back, curved, along, free, moving, mu, inverse)
+        return cls(flat, back, curved, moving_part, free, mu, inverse)
 
     def solve(self, b: Factors) -> Factors:
         """(JᴴHJ + μI)⁻¹ b on what moves."""
-        held = tuple(jnp.where(m, v, 0) for m, v in zip(self.moving, b, strict=True))
-        found = self.back(self.inverse(self.flat(held)))
-        return tuple(jnp.where(m, v, 0) for m, v in zip(self.moving, found, strict=True))
+        return self.moving_part(self.back(self.inverse(self.flat(self.moving_part(b)))))
 
     def bend(self, d: Factors) -> Factors:
         """JᴴH times the second derivative of the model along d."""
