@@ -15,6 +15,7 @@ What does not move is left out: entries held at zero, and rows with nothing obse
 zero.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -30,10 +31,12 @@ from jkr.cp import losses
 from jkr.cp._fit._result import ROUGH, UNDETERMINED, CPResult
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
+from jkr.cp.losses import Loss
 from jkr.tensors._tensor import Scale, Tensor
 
 _WRITTEN_OUT = 300  # entries of factors
 _LOOKED_AT = 4  # weakest directions that are measured once more
+_SQUARES = Loss(lambda m, t, *_: losses.gaussian(m, t))  # whatever constants entries have
 _SHARE = 1e-4  # of the squared relative change along a null direction: more than its rounding
 
 
@@ -68,11 +71,19 @@ def judged(result: CPResult, objective: Objective, scale: Scale) -> CPResult:
     return result._replace(undetermined=undetermined, status=status.astype(result.status.dtype))
 
 
+def _as_squares(problem: Objective, scale: Scale) -> Objective:
+    """½ΣW|M − T|², W relative to the largest, and nothing else: its JᴴHJ is JᴴWJ."""
+    (term,) = problem.terms
+    term = replace(term, loss=_SQUARES, weight=1 / scale.weight)
+    return replace(problem, terms=(term,), l2=0.0, penalty=None, precision="highest")
+
+
 class _Point(NamedTuple):
     """A model with balanced factors, as its observed entries see it.
 
     Attributes:
         problem: the objective, in units of the data.
+        squares: least squares with its entry weights alone.
         weights: (R,), ones where factors can bear them.
         free: factors that move.
         masks: of their entries that do.
@@ -84,6 +95,7 @@ class _Point(NamedTuple):
     """
 
     problem: Objective
+    squares: Objective
     weights: Array
     free: Factors
     masks: Factors
@@ -101,11 +113,11 @@ class _Point(NamedTuple):
             masks.append(moving & ~held & seen[n][:, None])
         size = jnp.stack([jnp.linalg.norm(a, axis=0) for a in free])
         size = jnp.where(size > 0, size, 1)
-        steep = jnp.max(
-            jnp.stack([jnp.max(d, axis=0) for d in _diagonal(problem, weights, free)]), axis=0
-        )
-        of_components = jnp.sqrt(scale.weight / jnp.where(steep > 0, steep, scale.weight))
-        return cls(problem, weights, free, tuple(masks), size, of_components, scale.weight)
+        squares = _as_squares(problem, scale)
+        steepest = [jnp.max(d, axis=0) for d in squares.diagonal(weights, free)]
+        steep = jnp.max(jnp.stack(steepest), axis=0)
+        of_components = 1 / jnp.sqrt(jnp.where(steep > 0, steep, 1))
+        return cls(problem, squares, weights, free, tuple(masks), size, of_components, scale.weight)
 
     def parameters(self) -> Array:
         """How many numbers describe the model."""
@@ -124,18 +136,8 @@ class _Point(NamedTuple):
 
         For a weak direction it is small because Jv is, and loses no digits by that.
         """
-        factors = self.problem.factors(self.free)
-        columns = tuple(a.conj() for a in factors)
-        tensor, weights = self.problem.terms[0].tensor, self.weights
-        entry = lambda m, *_: (jnp.zeros_like(m.real), m)  # noqa: E731
-
-        def mttkrps_of_model(free: Factors) -> Factors:
-            model = CPTensor(weights, self.problem.factors(free))
-            return tensor.entrywise(entry, model, columns, precision="highest")[1]
-
-        ys = jax.jvp(mttkrps_of_model, (self.free,), (vs,))[1]
-        scale = (weights.conj() / self.weight.astype(weights.dtype))[None, :]
-        return tuple(y * scale for y in self.problem.movable(ys))
+        curved = self.squares.gauss_newton(self.weights, self.free)
+        return jax.jvp(curved, (self.free,), (vs,))[1]
 
     def multiply(self, y: Array) -> Array:
         """The same on what moves, in the units of the vectors."""
@@ -194,16 +196,6 @@ class _Point(NamedTuple):
     def rounding(self) -> float:
         """Of a squared change."""
         return (16 * float(jnp.finfo(self.size.dtype).eps)) ** 2 * self.largest**3
-
-
-def _diagonal(problem: Objective, weights: Array, free: Factors) -> Factors:
-    """Of JᴴWJ, (I_n, R) of every free factor."""
-    squares = tuple((a * a.conj()) for a in problem.factors(free))
-    one = lambda m, *_: (jnp.zeros_like(m.real), jnp.ones_like(m))  # noqa: E731
-    tensor, model = problem.terms[0].tensor, CPTensor(weights, problem.factors(free))
-    ys = tensor.entrywise(one, model, squares)[1]
-    size = (weights * weights.conj()).real[None, :]
-    return tuple(y.real * size for y in problem.movable(ys))
 
 
 def _all_directions(point: _Point, noise: Array) -> Array:
