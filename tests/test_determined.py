@@ -155,6 +155,17 @@ def test_beyond_300_entries_the_weakest_direction_is_searched_for(fit, rng):
     assert (int(known.status), bool(known.undetermined.any())) == (0, False)
 
 
+def test_a_search_that_does_not_end_is_said(rng):
+    shape = (40, 30, 35)
+    x, w = jnp.asarray(tensor(rng, 3, 0.01, shape)), two_blocks(rng, shape)
+    fit = partial(cp.als, x, 3, entry_weights=w, key=jax.random.key(1), tol=1e-2)
+    short = fit()
+    assert (int(short.status), bool(short.converged), short.undetermined.any()) == (11, True, False)
+    assert "was not settled" in short.message
+    assert np.isinf(cp.condition(short, entry_weights=w).number)
+    assert int(fit(l2=1.0).status) in (0, 1)  # which holds all directions
+
+
 def test_of_other_losses_what_is_endless(rng):
     rate = np.abs(np.einsum("ir,jr,kr->ijk", *(rng.uniform(0.5, 2, (n, 2)) for n in SHAPE)))
     counts, key = jnp.asarray(rng.poisson(5 * rate)), jax.random.key(0)

@@ -11,8 +11,12 @@ from jkr._linalg._small import gram, matmul
 Linear = Callable[[Array], Array]
 
 
-def weakest(multiply: Linear, precondition: Linear, x: Array, *, steps: Array) -> Array:
+def weakest(
+    multiply: Linear, precondition: Linear, x: Array, *, steps: Array
+) -> tuple[Array, Array]:
     """About the unit eigenvector of the smallest eigenvalue, by the LOBPCG method.
+
+    The second value says whether it was found: whether its residual is below a tenth of the value.
 
     Each step is the best within the span of the vector, its preconditioned residual and the step
     before, one product with the matrix. An eigenvalue of zero does no harm, as it would in inverse
@@ -28,12 +32,15 @@ def weakest(multiply: Linear, precondition: Linear, x: Array, *, steps: Array) -
     """
     eps = float(jnp.finfo(x.dtype).eps)
 
-    def going(carry: tuple) -> Array:
-        (basis, products), k = carry
+    def found(basis: Array, products: Array) -> Array:
         x, Sx = basis[:, 0], products[:, 0]
         value = (x.conj() @ Sx).real
         residual = jnp.linalg.norm(Sx - value * x)
-        return (k < steps) & (residual > 0.1 * value) & (residual > 0)
+        return (residual <= 0.1 * value) | (residual == 0)
+
+    def going(carry: tuple) -> Array:
+        (basis, products), k = carry
+        return (k < steps) & ~found(basis, products)
 
     def step(carry: tuple) -> tuple:
         (basis, products), k = carry
@@ -54,8 +61,8 @@ def weakest(multiply: Linear, precondition: Linear, x: Array, *, steps: Array) -
     x = _unit(x)
     start = jnp.stack([x, jnp.zeros_like(x)], axis=1)
     products = jnp.stack([multiply(x), jnp.zeros_like(x)], axis=1)
-    (basis, _), _ = while_loop(going, step, ((start, products), jnp.zeros((), int)))
-    return basis[:, 0]
+    (basis, products), _ = while_loop(going, step, ((start, products), jnp.zeros((), int)))
+    return basis[:, 0], found(basis, products)
 
 
 def _unit(x: Array) -> Array:

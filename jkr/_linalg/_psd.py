@@ -102,13 +102,12 @@ def rows_by_roots(F: Array, v: Array) -> Array:
 def is_singular(G: Array, tolerance: float) -> Array:
     """Whether a pivot of G, scaled to a unit diagonal, does not exceed the tolerance.
 
-    By LAPACK's Cholesky, which is compiled in no time: asked once a fit, never in a loop.
+    Not by LAPACK's Cholesky, for which JAX would import SciPy during the first call.
     """
     diagonal = jnp.diagonal(G).real
     scale = lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)).astype(G.dtype)
-    root = jnp.linalg.cholesky(scale[:, None] * G * scale[None, :])
-    # Where a pivot is not positive the root is NaN.
-    return ~jnp.all(jnp.diagonal(root).real ** 2 > tolerance)
+    _, pivots = eliminate(scale[:, None] * G * scale[None, :], tolerance)
+    return ~jnp.all(pivots > 0)
 
 
 def _project(F: Array, E: Array, null: Array) -> Array:

@@ -17,7 +17,7 @@ from jkr._contractions import _elementwise, _passes
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._loops import scan
 from jkr._linalg._norms import column_norms, square_root
-from jkr._linalg._small import by_pairs, gram, matmul, pair_columns, product_of_others
+from jkr._linalg._small import by_pairs, gram, matmul, pair_columns, product_of_others, square
 from jkr.tensors._tensor import (
     BAD_ENTRIES,
     BAD_WEIGHTS,
@@ -210,9 +210,11 @@ class Dense(Tensor):
         w = jnp.asarray(ones).astype(factors[0].dtype)
         if not rest:
             return w.transpose(n, m)[:, :, None, None]
-        pairs = ",".join(f"{letters[k]}r,{letters[k]}s" for k in rest)
-        both = [c for k in rest for c in (factors[k].conj(), factors[k])]
-        return jnp.einsum(f"{letters},{pairs}->{kept}rs", w, *both, precision="highest")
+        # Pairs of columns are formed before W is read: it is one product with all of them.
+        pairs = [pair_columns(factors[k]) for k in rest]
+        columns = ",".join(f"{letters[k]}r" for k in rest)
+        upper = jnp.einsum(f"{letters},{columns}->{kept}r", w, *pairs, precision="highest")
+        return square(upper, factors[0].shape[1])
 
     def leading(self, mode: int, count: int) -> Array:
         """The eigenvectors of the unfolding's Gram, unobserved entries as zeros.
@@ -275,9 +277,13 @@ class Dense(Tensor):
 
 
 def _multiplied(x: Array, matrices: Factors) -> Array:
-    """T ×ₙ Mₙᵀ for matrices (I_n, J_n): the mode in front goes last, so that all are in order."""
-    for m in matrices:
-        x = jnp.tensordot(x, m, ((0,), (0,)), precision="highest")
+    """T ×ₙ Mₙᵀ for matrices (I_n, J_n).
+
+    From the last mode to the first, as products with the matrix on the right: XLA would transpose
+    a copy of T for one on the left. What is left of the mode goes in front.
+    """
+    for m in reversed(matrices):
+        x = jnp.moveaxis(jnp.tensordot(x, m, ((-1,), (0,)), precision="highest"), -1, 0)
     return x
 
 
@@ -287,17 +293,28 @@ def _seen(x: Array, w: Array | None) -> Array:
 
 
 def _unfolding_gram(x: Array, mode: int, *, sharded: bool) -> Array:
-    """X₍ₙ₎X₍ₙ₎ᴴ, a block of the modes before it at a time, so that no copy of X is transposed."""
-    before, rows = math.prod(x.shape[:mode]), x.shape[mode]
-    blocks = x.reshape(before, rows, -1)
-    size = _elementwise.rows_at_once(before, rows * blocks.shape[2])
-    if sharded or size == before or before % size:
-        rest = tuple(m for m in range(x.ndim) if m != mode)
+    """X₍ₙ₎X₍ₙ₎ᴴ, a block of the modes before it, or else after it, at a time: no copy of X."""
+    if sharded:
+        rest = _others(x.ndim, mode)
         return lax.dot_general(x, x.conj(), ((rest, rest), ((), ())), precision="highest")
+    before, rows = math.prod(x.shape[:mode]), x.shape[mode]
+    # No axis of length one at the end: XLA copies X for it.
+    x = x.reshape(before, rows, -1) if mode < x.ndim - 1 else x.reshape(before, rows)
+    axis = 0 if before > 1 else x.ndim - 1
+    length, others = x.shape[axis], _others(x.ndim, 1)
+    size = _elementwise.rows_at_once(length, x.size // length)
 
-    def add(total: Array, block: Array) -> tuple[Array, None]:
-        contracted = (((0, 2), (0, 2)), ((), ()))
+    def add(total: Array, turn: Array) -> tuple[Array, None]:
+        # The last block starts early enough to be whole; what was added before is zero there.
+        first = jnp.minimum(turn * size, length - size)
+        fresh = jnp.expand_dims(first + jnp.arange(size) >= turn * size, _others(x.ndim, axis))
+        block = jnp.where(fresh, lax.dynamic_slice_in_dim(x, first, size, axis), 0)
+        contracted = ((others, others), ((), ()))
         return total + lax.dot_general(block, block.conj(), contracted, precision="highest"), None
 
-    start = jnp.zeros((rows, rows), x.dtype)
-    return scan(add, start, blocks.reshape(-1, size, rows, blocks.shape[2]))[0]
+    return scan(add, jnp.zeros((rows, rows), x.dtype), jnp.arange(-(-length // size)))[0]
+
+
+def _others(order: int, axis: int) -> tuple[int, ...]:
+    """All axes but one."""
+    return tuple(k for k in range(order) if k != axis)

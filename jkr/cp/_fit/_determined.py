@@ -7,15 +7,18 @@ the standard error of its column there, in the weakest direction, exceeds the co
 direction in which no observed entry changes it is infinite. The penalty l2 brings S to
 (S + l2)²/S, S being JᴴWJ: along such directions it alone decides, and they do not count.
 
-Up to 300 entries of factors the matrix is written out and all its directions are at hand; beyond,
-the weakest is sought by products with it, at no more than the cost of the fit. A direction v is
-judged by the change Jv of the model itself: JᴴWJ, written out, has lost half of the digits.
+Up to 300 entries of factors the matrix is written out: if a Cholesky factorisation tells that all
+its eigenvalues are large enough, as those of most fits are, that is all; else all its directions
+are looked at. Beyond 300 the weakest is sought by products with it, at no more than the cost of the
+fit; if that does not find it, the status says so. A direction v is judged by the change Jv of the
+model itself: JᴴWJ, written out, has lost half of the digits.
 
 What does not move is left out: entries held at zero, and rows with nothing observed, which are
 zero.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,11 +27,12 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
 from jkr._linalg._lobpcg import weakest
+from jkr._linalg._loops import cond
 from jkr._linalg._psd import inverse_roots, rows_by_roots
 from jkr._linalg._small import gram, matmul
 from jkr._linalg._tangent_space import off_gauge, tangent_block
 from jkr.cp import losses
-from jkr.cp._fit._result import ROUGH, UNDETERMINED, CPResult
+from jkr.cp._fit._result import ROUGH, UNDETERMINED, UNSETTLED, CPResult
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
 from jkr.cp.losses import Loss
@@ -40,13 +44,14 @@ _SQUARES = Loss(lambda m, t, *_: losses.gaussian(m, t))  # whatever constants en
 _SHARE = 1e-4  # of the squared relative change along a null direction: more than its rounding
 
 
-def judged(result: CPResult, objective: Objective, scale: Scale) -> CPResult:
+def judged(result: CPResult, objective: Objective, scale: Scale, products: int) -> CPResult:
     """The same result, with what of it the data leave open.
 
     Args:
         result: of an objective of one tensor, in the units of the data.
         objective: in the accumulator's dtype.
         scale: of its tensor.
+        products: with JᴴWJ, that cost about an iteration of the fit.
     """
     (term,) = objective.terms
     if term.tensor.uniform or not objective.free:
@@ -62,12 +67,14 @@ def judged(result: CPResult, objective: Objective, scale: Scale) -> CPResult:
         noise = result.relative_error * scale.norm / jnp.sqrt(spare)
     written_out = sum(a.size for a in point.free) <= _WRITTEN_OUT
     if written_out and type(term.tensor).cross_gram is not Tensor.cross_gram:
-        errors = _all_directions(point, noise)
+        errors, found = _all_directions(point, noise), jnp.ones((), bool)
     else:
-        errors = _weakest_direction(point, noise, result.iterations)
+        steps = jnp.clip(products * result.iterations, 10, 100)
+        errors, found = _weakest_direction(point, noise, steps)
     undetermined = result.undetermined.at[objective.free, :].set(errors > 1)
-    converged = result.status <= ROUGH
-    status = jnp.where(converged & undetermined.any(), UNDETERMINED, result.status)
+    verdict = jnp.where(undetermined.any(), UNDETERMINED, UNSETTLED)
+    settled = found & ~undetermined.any()
+    status = jnp.where((result.status <= ROUGH) & ~settled, verdict, result.status)
     return result._replace(undetermined=undetermined, status=status.astype(result.status.dtype))
 
 
@@ -149,18 +156,26 @@ class _Point(NamedTuple):
         factors, tensor = self.problem.factors(self.free), self.problem.terms[0].tensor
         frame = self.weights.conj()[:, None] * self.weights[None, :]
         frame = frame / self.weight.astype(frame.dtype)
+        free = self.problem.free
+        cross = {(n, m): tensor.cross_gram(factors, n, m) for n in free for m in free if n < m}
+
+        def of_rows(n: int) -> Array:
+            """A row's Gram is the sum of its Grams with the rows of another mode."""
+            for m in (m for m in free if m != n):
+                G = cross[n, m] if n < m else cross[m, n].swapaxes(0, 1)
+                pairs = factors[m].conj()[:, :, None] * factors[m][:, None, :]
+                return jnp.sum(G * pairs[None], axis=1)
+            return tensor.cross_gram(factors, n, n)
 
         def block(n: int, m: int) -> Array:
-            G = tensor.cross_gram(factors, n, m)
+            G = of_rows(n) if n == m else cross[n, m]
             return tangent_block(
                 factors, G * frame.reshape((1,) * (G.ndim - 2) + frame.shape), n, m
             )
 
-        blocks = {
-            (n, m): block(n, m) for n in self.problem.free for m in self.problem.free if n <= m
-        }
+        blocks = {(n, m): block(n, m) for n in free for m in free if n <= m}
         blocks |= {(m, n): G.conj().T for (n, m), G in blocks.items() if n < m}
-        return jnp.block([[blocks[n, m] for m in self.problem.free] for n in self.problem.free])
+        return jnp.block([[blocks[n, m] for m in free] for n in free])
 
     def scaled(self, vs: Factors) -> Factors:
         """A change times the scales of components."""
@@ -199,14 +214,35 @@ class _Point(NamedTuple):
 
 
 def _all_directions(point: _Point, noise: Array) -> Array:
-    """Relative standard errors of columns in their weakest directions, (F, R)."""
+    """Relative standard errors of columns in their weakest directions, (F, R).
+
+    Zeros where a bound says that all are below one: the vectors cost more than most short fits.
+    """
+    S, eye = _matrix_off_gauge(point)
+    eps = float(jnp.finfo(noise.dtype).eps)
+    largest = jnp.max(point.scale[None, :] / point.size)
+    enough = jnp.maximum((noise * largest) ** 2, 64 * eps * eye.shape[0] * point.largest)
+    root = jnp.linalg.cholesky(S - enough.astype(S.dtype) * eye)
+    sure = jnp.all(jnp.isfinite(root))
+    return cond(
+        sure, lambda *_: jnp.zeros_like(point.size), partial(_errors_of_all, point), S, noise
+    )
+
+
+def _matrix_off_gauge(point: _Point) -> tuple[Array, Array]:
+    """JᴴWJ in the units of the vectors; what does not move is beyond its eigenvalues. And I."""
     flat, back = ravel_pytree(point.free)
     eye = jnp.eye(flat.size, dtype=flat.dtype)
     P = jax.vmap(lambda y: ravel_pytree(point.project(back(y)))[0])(eye).T
     scale = ravel_pytree(point.scaled(back(jnp.ones_like(flat))))[0]
-    S = matmul(P, matmul(scale.conj()[:, None] * point.matrix() * scale[None, :], P))
-    # What does not move is out of the way.
-    S = (S + S.conj().T) / 2 + 2 * point.largest * (eye - P)
+    scale = jnp.where(ravel_pytree(point.masks)[0], scale, 0)
+    # Along the gauge JᴴWJ is zero already.
+    S = scale.conj()[:, None] * point.matrix() * scale[None, :]
+    return (S + S.conj().T) / 2 + 2 * point.largest * (eye - P), eye
+
+
+def _errors_of_all(point: _Point, S: Array, noise: Array) -> Array:
+    """The same from all eigenvectors of S."""
     values, vectors, null = _measured(point, *jnp.linalg.eigh(S))
     values = jnp.where(values < 1.5 * point.largest, values, jnp.inf)
     rows = vectors.T
@@ -245,8 +281,8 @@ def _measured(point: _Point, values: Array, vectors: Array) -> tuple[Array, Arra
     )
 
 
-def _weakest_direction(point: _Point, noise: Array, iterations: Array) -> Array:
-    """The same of the one direction in which the model is weakest, a lower bound."""
+def _weakest_direction(point: _Point, noise: Array, steps: Array) -> tuple[Array, Array]:
+    """The same of the one direction in which the model is weakest, and whether that was found."""
     flat, back = ravel_pytree(point.free)
     roots = [inverse_roots(G) for G in point.problem.curvature(point.weights, point.free)]
     vector = lambda vs: ravel_pytree(vs)[0]  # noqa: E731
@@ -259,9 +295,11 @@ def _weakest_direction(point: _Point, noise: Array, iterations: Array) -> Array:
 
     start = jax.random.normal(jax.random.key(0), flat.shape, flat.real.dtype).astype(flat.dtype)
     start = vector(point.project(back(start)))
-    # A product costs no more than a sweep.
-    y = weakest(point.multiply, precondition, start, steps=jnp.clip(iterations, 10, 100))
+    y, found = weakest(point.multiply, precondition, start, steps=steps)
     value = (y.conj() @ point.multiply(y)).real
     null = value <= point.rounding
     error = noise * jnp.sqrt(point.variance(y, value, null))
-    return jnp.where(point.endless(y, null), jnp.inf, error * point.sizes(y))
+    # With s/(s + l2)² at most 1/(4 l2), the penalty may hold all columns whatever s is.
+    l2 = jnp.maximum(jnp.asarray(point.problem.l2, noise.dtype), 0)
+    held = noise < 2 * jnp.sqrt(l2) * jnp.min(point.size)
+    return jnp.where(point.endless(y, null), jnp.inf, error * point.sizes(y)), found | held

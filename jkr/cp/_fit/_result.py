@@ -16,9 +16,9 @@ from jkr.cp._model._cptensor import CPTensor
 from jkr.tensors._tensor import GOOD, Scale
 
 CONVERGED, ROUGH, DEPENDENT, MAX_ITERS, INTERRUPTED, NOT_FINITE, BAD_DATA, BAD_WEIGHTS = range(8)
-STALLED, NO_DERIVATIVE, UNDETERMINED = 8, 9, 10
+STALLED, NO_DERIVATIVE, UNDETERMINED, UNSETTLED = range(8, 12)
 SEVERITY = (  # of the statuses, the worst last
-    *(CONVERGED, ROUGH, UNDETERMINED, DEPENDENT, STALLED, MAX_ITERS, INTERRUPTED),
+    *(CONVERGED, ROUGH, UNSETTLED, UNDETERMINED, DEPENDENT, STALLED, MAX_ITERS, INTERRUPTED),
     *(NOT_FINITE, NO_DERIVATIVE, BAD_DATA, BAD_WEIGHTS),
 )
 
@@ -49,6 +49,12 @@ MESSAGES = {
         "stopped after max_iters iterations, before the fit settled to tol: raise max_iters, "
         "loosen tol, or try a lower rank"
     ),
+    UNSETTLED: (
+        "converged, but whether the observed entries determine the model was not settled: the "
+        "search for the direction that they determine worst, no longer than the fit itself, did "
+        "not end, as where there is one that they leave open; ask "
+        "cp.condition(model, entry_weights=...)"
+    ),
     INTERRUPTED: "interrupted: this is the best model so far; resume with init=result.cp",
     NOT_FINITE: (
         "stopped: the fit, the objective, or the model in the dtype of the tensor, is not finite, "
@@ -78,6 +84,7 @@ BRIEFLY = {
     ROUGH: "converged",
     DEPENDENT: "converged to dependent components",
     UNDETERMINED: "converged to an undetermined model",
+    UNSETTLED: "converged, perhaps to an undetermined model",
     MAX_ITERS: "stopped by max_iters",
     INTERRUPTED: "interrupted",
     NOT_FINITE: "not finite",
@@ -111,13 +118,13 @@ class CPResult(NamedTuple):
             `gcp`, M is the data that the model stands for.
         relative_error: 1 − fit, a real scalar.
         iterations: number of sweeps, or steps, done, an integer scalar.
-        converged: whether status is 0, 1, 2 or 10, a boolean scalar.
+        converged: whether status is 0, 1, 2, 10 or 11, a boolean scalar.
         status: an integer scalar. 0 converged; 1 converged, but derivatives through the fit are
             rough; 2 converged to dependent components; 3 max_iters reached; 4 interrupted; 5 not
             finite; 6 NaN or inf in the data; 7 entry weights that are negative, not finite or all
             zero; 8 settled by tol, but far from stationary; 9 a loss or a penalty without a
-            derivative; 10 converged to a model that the observed entries do not determine.
-            `message` says it in words.
+            derivative; 10 converged to a model that the observed entries do not determine; 11
+            converged, and whether they do was not settled. `message` says it in words.
         stationarity: how far the fit is from a stationary point, a real scalar: the gradient with
             respect to a free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that
             multiplies it, the largest of all modes. For other losses f than least squares it is
@@ -135,7 +142,7 @@ class CPResult(NamedTuple):
             squares, whether it is infinite. Looked for where entries weigh differently, or are
             missing; rows with nothing observed, which are zero, and what is held at zero do not
             count. Where factors have more than 300 entries, found by a search of the weakest
-            direction that costs at most what the fit cost, and may miss a near one;
+            direction that costs about what the fit cost at most: if it does not end, status 11;
             `cp.condition(model, entry_weights=...)` is exact.
         objective: what was minimised, but for the tensor: loss, constraints, l2, penalty.
 

@@ -16,7 +16,7 @@ from jax import Array, lax
 
 from jkr._linalg._dtypes import accumulator
 from jkr._linalg._loops import alike, while_loop
-from jkr._linalg._norms import square_root, squared_distance
+from jkr._linalg._norms import square_root, squared_distance, unit_columns
 from jkr._linalg._psd import is_singular
 from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
@@ -80,7 +80,7 @@ def fit(
         result = one(key)
     else:
         result = best(algorithm, jax.vmap(one)(jax.random.split(key, plan.restarts)))
-    result = judged(lax.stop_gradient(result), still, scale)
+    result = judged(lax.stop_gradient(result), still, scale, algorithm.products)
     return _finished(with_derivatives(result, wide, scale), objective)
 
 
@@ -123,7 +123,7 @@ def step_on(algorithm: Algorithm, objective: Objective, state: Any) -> Any:
 def _end(algorithm, objective, ready, state, steps, scale, tol) -> CPResult:
     result = _ended(algorithm, ready, state, steps, scale, tol, objective.dtype)
     wide = objective.astype(accumulator(objective.dtype))
-    return _finished(judged(result, wide, scale), objective)
+    return _finished(judged(result, wide, scale, algorithm.products), objective)
 
 
 def _run(
@@ -295,10 +295,13 @@ def _relative_error(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
 def _is_dependent(objective: Objective, cp: CPTensor) -> Array:
     """Whether components depend on each other linearly, or vanish."""
     eps = float(jnp.finfo(cp.weights.real.dtype).eps)
-    weights, factors = cp.normalize()
-    size = weights.real if objective.bearers else jnp.abs(weights)
+    size, units = cp.weights.real if objective.bearers else jnp.abs(cp.weights), list(cp.factors)
+    for n, a in enumerate(units):
+        if n not in objective.bearers:  # those have unit columns
+            norms, units[n] = unit_columns(a, a)
+            size = size * norms.real
     vanished = jnp.any(size <= eps * jnp.max(size))
-    return vanished | is_singular(hadamard(*(gram(a, a) for a in factors)), eps**0.5)
+    return vanished | is_singular(hadamard(*(gram(a, a) for a in units)), eps**0.5)
 
 
 def _finished(result: CPResult, objective: Objective) -> CPResult:

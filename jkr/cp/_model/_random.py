@@ -55,7 +55,12 @@ def uniform(key: Array, shape: Sequence[int], rank: int, *, dtype: DTypeLike) ->
 
 
 def _cut(rows: Array, dims: Sequence[int]) -> CPTensor:
-    """A model of all factors' rows, one below the other."""
+    """A model of all factors' rows, one below the other.
+
+    The product with the identity changes no number. XLA fuses nothing into a product, where it
+    would compile the polynomial of a normal draw anew for every use of every factor.
+    """
+    rows = jnp.matmul(rows, jnp.eye(rows.shape[1], dtype=rows.dtype), precision="highest")
     ends = [sum(dims[: n + 1]) for n in range(len(dims))]
     factors = tuple(rows[end - dim : end] for dim, end in zip(dims, ends, strict=True))
     return CPTensor(jnp.ones(rows.shape[1], rows.dtype), factors)

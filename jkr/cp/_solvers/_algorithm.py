@@ -45,6 +45,7 @@ class Algorithm(ABC):
         watches: "fit" or "objective": the field of states that `CPResult.history` holds.
         works_in_units: whether steps are in units of the data, where those of least squares are in
             range, so that an objective which is not does no harm.
+        products: with JᴴHJ (`Objective.gauss_newton`), under entry weights, that cost about a step.
 
     Example:
         >>> import jkr
@@ -55,6 +56,7 @@ class Algorithm(ABC):
     title: ClassVar[str] = "fit"
     watches: ClassVar[Literal["fit", "objective"]] = "objective"
     works_in_units: ClassVar[bool] = False
+    products: ClassVar[int] = 1
 
     def check(self, name: str, objective: Objective) -> None:  # noqa: B027 (few have to)
         """Refuse, in the name of a function, an objective that it cannot minimise."""

@@ -85,6 +85,7 @@ class GaussNewton(Algorithm):
     title: ClassVar[str] = "NLS"
     watches: ClassVar[str] = "objective"
     works_in_units: ClassVar[bool] = True
+    products: ClassVar[int] = 10
 
     def check(self, name: str, objective: Objective) -> None:
         """Constraints that a projected step obeys."""
