@@ -16,6 +16,7 @@ SUITES = (
     "first",
     "implicit",
     "gcp",
+    "solution",
     "entrywise",
     "mttkrp",
     "loss",

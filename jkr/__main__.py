@@ -20,7 +20,7 @@ from jkr import cp, datasets
 from jkr.cp._fit._result import NOT_FINITE
 from jkr.cp._model._files import named, replace
 
-_EVERY = 10  # sweeps between two progress lines
+_EVERY = 10  # steps between two progress lines
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--seed", type=int, default=1, help="of the random start")
         command.add_argument("--restarts", type=int, default=5, help="the best of so many starts")
         command.add_argument("--nonnegative", action="store_true", help="factors at least 0")
-        command.add_argument("--tol", type=float, default=1e-6, help="smallest change of fit")
-        command.add_argument("--max-iters", type=int, default=500, help="largest sweep count")
+        command.add_argument("--tol", type=float, default=1e-9, help="largest stationarity")
+        command.add_argument("--max-iters", type=int, default=200, help="largest step count")
     options = parser.parse_args(arguments)
     try:
         _demo(options) if options.command == "demo" else _fit(options)
@@ -131,15 +131,15 @@ def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
 
     starts = 0
 
-    def report(state: cp.ALSState) -> None:
+    def report(state: cp.NLSState) -> None:
         nonlocal starts
-        sweeps = int(state.iteration)
-        starts += sweeps == 1
-        if sweeps % _EVERY == 0:
-            line = f"start {starts}  {sweeps:5d} sweeps   fit {float(state.fit):.6f}"
+        steps = int(state.iteration)
+        starts += steps == 1
+        if steps % _EVERY == 0:
+            line = f"start {starts}  {steps:5d} steps   objective {float(state.objective):.6g}"
             print(f"\r{line}", end="", file=sys.stderr, flush=True) if shown else print(line)
 
-    result = cp.als(
+    result = cp.fit(
         tensor,
         options.rank,
         key=jax.random.key(options.seed),
@@ -154,8 +154,8 @@ def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
         print(file=sys.stderr)
     if int(result.status) == NOT_FINITE:
         raise ValueError(result.message)
-    sweeps = int(result.iterations)
-    print(f"{result.message}\nfit {float(result.fit):.6f} after {sweeps} sweeps\n")
+    steps = int(result.iterations)
+    print(f"{result.message}\nfit {float(result.fit):.6f} after {steps} steps\n")
     return result
 
 

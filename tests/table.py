@@ -70,6 +70,11 @@ def rank_one_reference(x, l2=0.0):
     return (s[0] - l2).astype(u.dtype) * u[:, :1] * v[:1]
 
 
+def expanded(small):
+    """What a compressed matrix stands for."""
+    return small.bases[0] @ small.core @ small.bases[1].T
+
+
 SGD = optax.sgd(0.1)
 
 
@@ -793,6 +798,21 @@ ROWS: dict[str, list[Row]] = {
             lambda x: cp.nls(x, 1, key=jax.random.key(0), tol=0, max_iters=500).cp.full(),
             rank_one_reference,
             ((3, 3),),
+        )
+    ],
+    "cp.fit": [
+        Row(
+            lambda x: cp.fit(x, 1, key=jax.random.key(0), tol=0, max_iters=500).cp.full(),
+            rank_one_reference,
+            ((3, 3),),
+        )
+    ],
+    "cp.compress": [
+        Row(
+            lambda a, b: expanded(cp.compress(a @ b.T, 3, key=jax.random.key(0))),
+            lambda a, b: a @ b.T,
+            ((4, 2), (5, 2)),
+            differentiable=False,  # with its bases held: `test_fit`
         )
     ],
     "cp.NLS": [

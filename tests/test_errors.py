@@ -774,6 +774,41 @@ ERRORS = [
         "cp.gcp: entry_constants go with an array, got a CPTensor",
     ),
     (
+        lambda: cp.compress(z(2, 3), (2, 2, 2), key=KEY),
+        "cp.compress: sizes need one entry for each of the 2 modes, got 3",
+    ),
+    (
+        lambda: cp.compress(z(2, 3), 0, key=KEY),
+        "cp.compress: sizes need to be one or more ints, at least 1, got (0, 0)",
+    ),
+    (
+        lambda: cp.compress(z(2, 3), 2, key=KEY, power=-1),
+        "cp.compress: power needs to be at least 0, got -1",
+    ),
+    (
+        lambda: cp.compress(jkr.tensors.Dense(z(2, 3), z(2, 3)), 2, key=KEY),
+        "cp.compress: takes no entry weights; cp.nls fits such a tensor as it is",
+    ),
+    (
+        lambda: cp.compress(z(2, 3), 2, key=KEY).expand(model(3, 3)),
+        "cp.Compressed.expand: both tensors need the same shape, got (3, 3) and (2, 2)",
+    ),
+    (
+        lambda: cp.compress(z(2, 3), 2, key=KEY).reduce(model(3, 3)),
+        "cp.Compressed.reduce: both tensors need the same shape, got (3, 3) and (2, 3)",
+    ),
+    (
+        lambda: cp.fit(z(2, 3), 1, key=KEY, constraints=3),
+        "cp.fit: constraints need to be a dict from modes to cp.constraints, got int",
+    ),
+    (
+        lambda: cp.fit(
+            z(2, 3), 1, key=KEY, constraints={0: cp.constraints.simplex()}, loss=cp.losses.poisson
+        ),
+        "cp.fit: takes nonnegative factors and fixed ones, got the constraint Simplex; cp.als "
+        "takes any",
+    ),
+    (
         lambda: cp.project(model(2, 3), z(4, 2), 0),
         "cp.project: model and tensor need the same shape but for mode 0, got (2, 3) and (4, 2)",
     ),

@@ -22,7 +22,7 @@ def tensor(rng):
 def test_demo_fits_prints_and_draws(capsys, tmp_path):
     main(["demo", "--max-iters", "20"])
     out = capsys.readouterr().out
-    for words in ("438 samples × 6 antigens × 11 receptors", "rank 2", "sweeps   fit 0.", "IgG1"):
+    for words in ("438 samples × 6 antigens × 11 receptors", "rank 2", "steps   objective 9", "IgG1"):
         assert words in out
     assert "component 2, weight" in out
     assert "wrote jkr-demo-factors.png" in out
@@ -46,9 +46,9 @@ def test_fit_is_that_of_the_library(tensor, capsys):
     np.save("x.npy", tensor + np.random.default_rng(1).standard_normal(tensor.shape))
     options = ["--restarts", "2", "--nonnegative", "--tol", "0", "--max-iters", "25"]
     main(["fit", "x.npy", "--rank", "2", *options, "--out", "a.npz"])
-    assert "   20 sweeps" in capsys.readouterr().out
+    assert "   20 steps" in capsys.readouterr().out
     key, x = jax.random.key(1), np.load("x.npy")
-    once = cp.als(x, 2, key=key, restarts=2, nonnegative=True, tol=0, max_iters=25)
+    once = cp.fit(x, 2, key=key, restarts=2, nonnegative=True, tol=0, max_iters=25)
     with np.load("a.npz") as saved:
         np.testing.assert_allclose(saved["fit"], once.fit, atol=1e-6)
         assert (saved["factor_0"] >= 0).all()

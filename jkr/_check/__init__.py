@@ -101,3 +101,4 @@ from jkr._check._tensors import tensor as tensor
 from jkr._check._tensors import tensor_shape as tensor_shape
 from jkr._check._tensors import unfolding as unfolding
 from jkr._check._tensors import weights_if_any as weights_if_any
+from jkr._check._tensors import without_entry_weights as without_entry_weights

@@ -165,6 +165,12 @@ def same_shape(name: str, a: Sizes, b: Sizes) -> None:
         raise ValueError(f"{name}: both tensors need the same shape, got {a} and {b}")
 
 
+def without_entry_weights(name: str, *, uniform: bool) -> None:
+    """A tensor whose entries all weigh the same."""
+    if not uniform:
+        raise ValueError(f"{name}: takes no entry weights; cp.nls fits such a tensor as it is")
+
+
 def bases(
     name: str, ms: Sequence[ArrayLike], what: str = "bases"
 ) -> tuple[list[Array], Sizes, Sizes]:

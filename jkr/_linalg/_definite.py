@@ -16,6 +16,8 @@ dependent ones; a pivot no larger than rounding gets a row of zeros in the inver
 `_solve` is for small matrices in inner loops, and gives minimum norm.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -43,13 +45,19 @@ def definite_solve(G: Array, b: Array) -> tuple[Array, Array]:
     if G.shape[0] == 0:
         return b, jnp.zeros((), bool)
     G, b = alike(G, b)
+    solve, singular = definite_inverse(G)
+    return solve(b), singular
+
+
+def definite_inverse(G: Array) -> tuple[Callable[[Array], Array], Array]:
+    """The same for any number of right-hand sides: what solves, and whether G is singular."""
     fixed = lax.stop_gradient(G)
     diagonal = jnp.diagonal(fixed).real
     scale = jnp.where(diagonal > 0, lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)
     scale = scale.astype(G.dtype)
     inverse, singular = _swept(scale[:, None] * fixed * scale[None, :])
     inverse = scale[:, None] * inverse * scale[None, :]
-    return implicit_solve(G, b, lambda v: matmul(inverse, v)), singular
+    return lambda b: implicit_solve(G, b, lambda v: matmul(inverse, v)), singular
 
 
 def _swept(A: Array) -> tuple[Array, Array]:

@@ -99,6 +99,20 @@ def rows_by_roots(F: Array, v: Array) -> Array:
     return jnp.einsum("isr,isq,iq->ir", F.conj(), F, v, precision="highest")
 
 
+def basis(a: Array) -> Array:
+    """Columns (I, R), orthonormal or zero, whose span is that of A to rounding.
+
+    Twice by the root of a Gram: what the first leaves of √cond the second takes away. Zero are
+    those of columns that depend on others.
+    """
+    for _ in range(2):
+        # In units of the columns, or their Gram would leave the range of the dtype.
+        largest = jnp.max(jnp.abs(a), axis=0)
+        a = a * jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 0).astype(a.dtype)
+        a = matmul(a, inverse_root(gram(a, a), minimum_norm=False).conj().T)
+    return a
+
+
 def is_singular(G: Array, tolerance: float) -> Array:
     """Whether a pivot of G, scaled to a unit diagonal, does not exceed the tolerance.
 

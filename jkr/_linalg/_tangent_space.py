@@ -45,14 +45,27 @@ def tangent_gram(units: Factors, cross: CrossGram) -> Array:
     The squares of R orthonormal bases side by side have no eigenvalue above R.
     """
     order, rank = len(units), units[0].shape[1]
-    S = jnp.block(
-        [[tangent_block(units, cross(n, m), n, m) for m in range(order)] for n in range(order)]
-    )
+    S = tangent_matrix(units, range(order), cross)
     Z = _along_columns(units)
     apart = jnp.eye(order) - 1 / order
     keep = jnp.eye(S.shape[0], dtype=S.dtype) - (1 - order**-0.5) * matmul(Z, Z.conj().T)
     gauge = jnp.kron(apart, jnp.eye(rank)).astype(S.dtype)
     return matmul(keep, matmul(S, keep)) + 2 * rank * matmul(Z, matmul(gauge, Z.conj().T))
+
+
+def tangent_matrix(factors: Factors, modes: Sequence[int], cross: CrossGram) -> Array:
+    """JᴴWJ for the factors of some modes, one below the other, gauge and all.
+
+    Args:
+        factors: of all modes.
+        modes: in increasing order.
+        cross: as `Tensor.cross_gram`, of two of the modes, the first not after the second.
+    """
+    blocks = {
+        (n, m): tangent_block(factors, cross(n, m), n, m) for n in modes for m in modes if n <= m
+    }
+    blocks |= {(m, n): G.conj().T for (n, m), G in blocks.items() if n < m}
+    return jnp.block([[blocks[n, m] for m in modes] for n in modes])
 
 
 def tangent_block(units: Factors, G: Array, n: int, m: int) -> Array:

@@ -3,12 +3,14 @@
 - `CPTensor`: the model, a pytree that unpacks as `weights, factors = cp`;
 - `random`: a random model;
 - `loss`: its least-squares distance to a tensor, or any other of `losses`;
+- `fit`: the call to begin with, which chooses among the following:
 - `als`: least-squares fit, one factor at a time: missing entries, `constraints`, fixed factors;
 - `gcp`: fit of any elementwise loss (`losses`), by gradient, with any optax optimiser;
 - `nls`: fit to a stationary point by damped Gauss–Newton, of any loss;
 - `ALS`, `GCP`, `NLS`: the same as objects that bind their options once, with `init` and `step`, and
   their states `ALSState`, `GCPState`, `NLSState`;
 - `Solver`, `Algorithm`, `Objective`, `Start`: a solver of your own;
+- `compress`, `Compressed`: a tensor's core and bases, in which models of it are small;
 - `CPResult`: what a fit returns; derivatives go through it;
 - `project`: scores of new samples for a fitted model;
 - `pullback`, `Pullback`: the same derivatives, with what their linear system says of itself;
@@ -21,6 +23,8 @@
 
 from jkr.cp import constraints, losses
 from jkr.cp._fit._als import ALS, als
+from jkr.cp._fit._compress import Compressed, compress
+from jkr.cp._fit._fit import fit
 from jkr.cp._fit._gcp import GCP, gcp
 from jkr.cp._fit._nls import NLS, nls
 from jkr.cp._fit._project import project
@@ -49,6 +53,7 @@ __all__ = [
     "Algorithm",
     "CPResult",
     "CPTensor",
+    "Compressed",
     "Condition",
     "GCPState",
     "NLSState",
@@ -59,12 +64,14 @@ __all__ = [
     "Start",
     "align",
     "als",
+    "compress",
     "condition",
     "congruence",
     "constraints",
     "core_consistency",
     "degeneracy",
     "factor_match_score",
+    "fit",
     "gcp",
     "load",
     "loss",

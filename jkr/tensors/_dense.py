@@ -1,7 +1,7 @@
 """A dense array as a tensor, with entry weights if there are any: the only file that asks which."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -155,6 +155,11 @@ class Dense(Tensor):
         """(W∘T) ×ₙ Uₙᴴ, a mode at a time."""
         return _multiplied(self._product(), [u.conj() for u in matrices])
 
+    def project_others(self, matrices: Factors, mode: int) -> Array:
+        """That mode left out."""
+        others = [None if n == mode else u.conj() for n, u in enumerate(matrices)]
+        return _multiplied(self._product(), others)
+
     def project_back(self, core: Array, matrices: Factors) -> Array:
         """The tensor core ×ₙ Uₙ formed, weighed, and projected."""
         expanded = _multiplied(core, [u.T for u in matrices])
@@ -276,14 +281,19 @@ class Dense(Tensor):
         return self.array if w is None else w.astype(self.array.dtype) * self.observed()
 
 
-def _multiplied(x: Array, matrices: Factors) -> Array:
-    """T ×ₙ Mₙᵀ for matrices (I_n, J_n).
+def _multiplied(x: Array, matrices: Sequence[Array | None]) -> Array:
+    """T ×ₙ Mₙᵀ for matrices (I_n, J_n), modes without one as they are.
 
-    From the last mode to the first, as products with the matrix on the right: XLA would transpose
-    a copy of T for one on the left. What is left of the mode goes in front.
+    T meets the matrix of its last mode on its right, or that of its first on its left: any other
+    product with all of T would transpose a copy of it. What comes after is small.
     """
-    for m in reversed(matrices):
-        x = jnp.moveaxis(jnp.tensordot(x, m, ((-1,), (0,)), precision="highest"), -1, 0)
+    modes = [n for n, m in enumerate(matrices) if m is not None]
+    for n in modes if matrices[-1] is None else reversed(modes):
+        if n == 0:
+            x = jnp.tensordot(matrices[0], x, ((0,), (0,)), precision="highest")
+        else:
+            x = jnp.tensordot(x, matrices[n], ((n,), (0,)), precision="highest")
+            x = jnp.moveaxis(x, -1, n)
     return x
 
 

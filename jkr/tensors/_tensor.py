@@ -126,6 +126,11 @@ class Tensor(ABC):
     def project(self, matrices: Factors) -> Array:
         """(W∘T) ×ₙ Uₙᴴ, (J_1, …, J_N), for matrices Uₙ (I_n, J_n)."""
 
+    def project_others(self, matrices: Factors, mode: int) -> Array:
+        """The same for all modes but one, which stays as it is."""
+        eye = jnp.eye(self.shape[mode], dtype=self.dtype)
+        return self.project([*matrices[:mode], eye, *matrices[mode + 1 :]])
+
     @abstractmethod
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """How large it is, and whether all that is observed lies between low and high."""

@@ -30,7 +30,7 @@ from jkr._linalg._lobpcg import weakest
 from jkr._linalg._loops import cond
 from jkr._linalg._psd import inverse_roots, rows_by_roots
 from jkr._linalg._small import gram, matmul
-from jkr._linalg._tangent_space import off_gauge, tangent_block
+from jkr._linalg._tangent_space import off_gauge, tangent_matrix
 from jkr.cp import losses
 from jkr.cp._fit._result import ROUGH, UNDETERMINED, UNSETTLED, CPResult
 from jkr.cp._model._cptensor import CPTensor
@@ -167,15 +167,11 @@ class _Point(NamedTuple):
                 return jnp.sum(G * pairs[None], axis=1)
             return tensor.cross_gram(factors, n, n)
 
-        def block(n: int, m: int) -> Array:
+        def framed(n: int, m: int) -> Array:
             G = of_rows(n) if n == m else cross[n, m]
-            return tangent_block(
-                factors, G * frame.reshape((1,) * (G.ndim - 2) + frame.shape), n, m
-            )
+            return G * frame.reshape((1,) * (G.ndim - 2) + frame.shape)
 
-        blocks = {(n, m): block(n, m) for n in free for m in free if n <= m}
-        blocks |= {(m, n): G.conj().T for (n, m), G in blocks.items() if n < m}
-        return jnp.block([[blocks[n, m] for m in free] for n in free])
+        return tangent_matrix(factors, free, framed)
 
     def scaled(self, vs: Factors) -> Factors:
         """A change times the scales of components."""

@@ -4,6 +4,8 @@ Trouble at run time is data: `status` is an integer that survives jit and vmap, 
 `result.message` says what it means and what to try.
 """
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -106,6 +108,31 @@ def unless_bad(scale: Scale, status: Any) -> Array:
     return jnp.where(scale.status == GOOD, status, BAD_DATA - 1 + scale.status)
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=("steps",), meta_fields=("what", "passes"))
+@dataclass(frozen=True)
+class Stage:
+    """One stage of `fit`.
+
+    Attributes:
+        what: in words, and why.
+        steps: how many it took, an integer scalar; None for one that has no steps.
+        passes: over the tensor, by every step, or by all of a stage without steps; None where that
+            depends on the data.
+    """
+
+    what: str
+    steps: Array | None
+    passes: int | None
+
+    def __str__(self) -> str:
+        """In words, of the slowest of a batch."""
+        steps = None if self.steps is None else int(np.max(self.steps))
+        passes = self.passes if steps is None or self.passes is None else steps * self.passes
+        costs = [] if passes is None else [f"{passes} passes"]
+        costs += [] if steps is None else [f"{steps} steps"]
+        return self.what + (f" ({', '.join(reversed(costs))})" if costs else "")
+
+
 class CPResult(NamedTuple):
     """A fitted CP model and how the fit went; a pytree, batched by `vmap` like any other.
 
@@ -145,6 +172,7 @@ class CPResult(NamedTuple):
             direction that costs about what the fit cost at most: if it does not end, status 11;
             `cp.condition(model, entry_weights=...)` is exact.
         objective: what was minimised, but for the tensor: loss, constraints, l2, penalty.
+        stages: of `fit`, what it chose, one after the other; `message` says it in words.
 
     Example:
         >>> import jax, jkr
@@ -168,10 +196,11 @@ class CPResult(NamedTuple):
     history: Array
     undetermined: Array
     objective: Any = None
+    stages: tuple[Stage, ...] = ()
 
     def __repr__(self) -> str:
         """In a line, where values are known and of one fit."""
-        leaves = jax.tree.leaves(self[:-1])
+        leaves = jax.tree.leaves(self[:-2])
         known = all(isinstance(a, jax.Array) and not isinstance(a, Tracer) for a in leaves)
         if not known or self.status.ndim:
             return f"CPResult({self.cp}, fit={self.fit}, status={self.status}, …)"
@@ -182,5 +211,9 @@ class CPResult(NamedTuple):
 
     @property
     def message(self) -> str:
-        """What the status means and what to try; for a batch, the worst of its statuses."""
-        return MESSAGES[worst(self.status)]
+        """What the status means and what to try; for a batch, the worst of its statuses.
+
+        Of `fit`, what it chose as well, and what that cost.
+        """
+        stages = "; ".join(str(stage) for stage in self.stages)
+        return MESSAGES[worst(self.status)] + (f". Stages: {stages}" if stages else "")

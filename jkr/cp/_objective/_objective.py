@@ -26,6 +26,7 @@ from jkr._contractions import _elementwise
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, squared_distance, unit_columns
 from jkr._linalg._small import by_pairs, framed, gram, matmul, product_of_others
+from jkr._linalg._tangent_space import cross_gram, tangent_matrix
 from jkr._linalg._tangents import curvature, with_derivative
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
@@ -202,6 +203,10 @@ class Objective:
         """That of the models of `in_units`."""
         return scale.unit if self._has_units else jnp.ones_like(scale.unit)
 
+    def from_units(self, value: Array, scale: Scale) -> Array:
+        """What a value of the objective of `in_units` is of this one."""
+        return value * scale.unit**2 * scale.weight if self._has_units else value
+
     def in_units(self, scale: Scale) -> Self:
         """The same problem in units of the data, where the loss has them.
 
@@ -344,6 +349,17 @@ class Objective:
             return tuple(total)
 
         return of_model
+
+    def gauss_newton_matrix(self, weights: Array, free: Factors) -> Array:
+        """JᴴHJ + l2 written out, for the free factors one below the other, where it is of Grams."""
+        factors, total = self.factors(free), jnp.zeros((), weights.dtype)
+        for term in self.terms:
+            framed_cross = lambda n, m: framed(cross_gram(factors, n, m), weights)  # noqa: E731
+            total = total + term.times_weight(tangent_matrix(factors, self.free, framed_cross))
+        l2 = jnp.asarray(self.l2, weights.real.dtype).astype(weights.dtype)
+        pairs = zip(self.free, free, strict=True)
+        held = [jnp.full(a.size, l2 if self._bears_l2(n) else 0, a.dtype) for n, a in pairs]
+        return total + jnp.diag(jnp.concatenate(held))
 
     def with_l2(self, n: int, G: Array) -> Array:
         """G + l2 I, for one G (R, R) or one a row, if the factor of that mode bears the penalty."""

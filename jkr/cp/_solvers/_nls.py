@@ -7,28 +7,37 @@ a step sees: geodesic acceleration solves once more, with the second derivative 
 on the right, and takes d + a/2, which costs no more readings. μ follows the ratio of the decrease
 of the objective to that which was predicted (Nielsen's rule).
 
-Where all entries weigh the same, products with JᴴJ are of Grams (I10ᴴ) and read no tensor, so that
-the matrix of a small problem is written out and factorised. Else conjugate gradients solve the
-system, each product one pass over the entries, the diagonal blocks as preconditioner.
+Where all entries weigh the same, products with JᴴJ are of Grams (I10ᴴ) and read no tensor. What is
+orthogonal to all columns of a factor is apart from the rest, so that the system has N·R² unknowns
+whatever the shape; where they are few the matrix is written out and factorised. Else conjugate
+gradients solve it, preconditioned by the diagonal blocks; for other losses, and under entry
+weights, each product is one pass over the entries.
 
 Nonnegative factors: entries at zero that the gradient would push below stay there, the others move
-and are cut at zero (a projected Newton step). Least squares begins with a few sweeps of ALS.
+and are cut at zero (a projected Newton step).
+
+Least squares begins with ALS: twenty sweeps where steps are dear, with entry weights or nonnegative
+factors; else one, for ALS by itself leads from random starts into local minima that damped steps
+pass by (cores of 40³, R = 32: one start in twelve against eleven).
 
 Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber82].
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from jkr import _check
-from jkr._linalg._cg import Linear, as_vector, solve_symmetric
+from jkr._linalg._cg import as_vector, solve_symmetric
+from jkr._linalg._definite import definite_inverse
 from jkr._linalg._loops import fori_loop
-from jkr._linalg._psd import inverse_roots, rows_by_roots
+from jkr._linalg._psd import basis, inverse_roots, rows_by_roots
+from jkr._linalg._small import gram, matmul
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
@@ -37,11 +46,14 @@ from jkr.cp._solvers._gcp import scaled_start
 from jkr.cp.constraints import Fixed, Free, Nonnegative
 from jkr.tensors._tensor import GOOD, Scale
 
-_SWEEPS = 5  # of ALS, before the first step
-_WRITTEN_OUT = 400  # real parameters up to which the matrix is
+_WRITTEN_OUT = 800  # real unknowns up to which the matrix is
 _STEPS = 100  # of conjugate gradients
+_FEW, _MANY = 1, 20  # sweeps of ALS before the first step
 _DAMPING = 1e-3  # of the largest entry of the diagonal, before the first step
 _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
+
+
+Solve = Callable[[Factors], Factors]
 
 
 class NLSState(NamedTuple):
@@ -51,6 +63,7 @@ class NLSState(NamedTuple):
         cp: the model, a CPTensor (I_1, …, I_N) of rank R: unit columns, nonnegative weights, fixed
             factors as given. For a float16 or bfloat16 tensor it is in float32.
         objective: of the model, a real scalar; NaN where something was not finite.
+        value: the same in units of the data, which is in range wherever they are.
         change: the stationarity of the model, as in `CPResult`, a real scalar; zero once a step
             predicts less than rounding.
         iteration: steps done, those refused included, an integer scalar.
@@ -70,6 +83,7 @@ class NLSState(NamedTuple):
 
     cp: CPTensor
     objective: Array
+    value: Array
     change: Array
     iteration: Array
     damping: Array
@@ -80,7 +94,13 @@ class NLSState(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class GaussNewton(Algorithm):
-    """Damped Gauss–Newton."""
+    """Damped Gauss–Newton.
+
+    Attributes:
+        sweeps: of ALS, before the first step of least squares; None for as many as suit.
+    """
+
+    sweeps: int | None = field(default=None, metadata={"static": True})
 
     title: ClassVar[str] = "NLS"
     watches: ClassVar[str] = "objective"
@@ -94,19 +114,24 @@ class GaussNewton(Algorithm):
     def init(self, objective: Objective, start: Start) -> NLSState:
         """The state before the first step."""
         cp, scale, drawn = start
-        if not objective.has_functions:
+        sweeps = self.sweeps
+        if sweeps is None:
+            sweeps = _FEW if _by_columns(objective) else _MANY
+        if not objective.has_functions and sweeps:
             als = Alternating()
             state = als.init(objective, start)
             sweep = lambda _, state: als.step(objective, state)  # noqa: E731
-            cp = fori_loop(0, _SWEEPS, sweep, state).cp
+            cp = fori_loop(0, sweeps, sweep, state).cp
         elif drawn:
             cp = scaled_start(objective, cp)
         problem, weights, free = _units(objective, cp, scale)
-        finite = jnp.isfinite(problem.value(weights, free)) & (scale.status == GOOD)
-        value = jnp.where(finite, objective.value(*objective.balanced(cp)), jnp.nan)
+        value = problem.value(weights, free)
+        finite = jnp.isfinite(value) & (scale.status == GOOD)
+        value = jnp.where(finite, value, jnp.nan)
         return NLSState(
             cp=cp,
-            objective=value,
+            objective=objective.from_units(value, scale),
+            value=value,
             change=jnp.where(finite, jnp.inf, jnp.nan),
             iteration=jnp.zeros((), int),
             damping=jnp.full_like(value, _DAMPING),
@@ -117,7 +142,7 @@ class GaussNewton(Algorithm):
     def step(self, objective: Objective, state: NLSState) -> NLSState:
         """One damped step, taken if the objective falls as it should."""
         problem, weights, free = _units(objective, state.cp, state.scale)
-        before = problem.value(weights, free)
+        before = state.value
         slopes = problem.gradient(weights, free)
         moving = tuple(
             ~((a == 0) & (g > 0))
@@ -145,15 +170,19 @@ class GaussNewton(Algorithm):
         ratio = (before - after + rounding) / (predicted + rounding)
         taken = jnp.isfinite(after) & (ratio > 1e-4)
         slope = problem.stationarity(weights, free, slopes, state.scale)
-        # The gradient goes on falling when the objective no longer shows it.
-        done = (predicted <= eps * rounding) | (slope <= 8 * eps) | (state.damping > 1e12)
+        # The gradient goes on falling when the objective no longer shows it, until it is rounding,
+        # which does not fall.
+        stuck = (predicted <= rounding) & (slope <= 64 * eps) & (slope > 0.5 * state.change)
+        done = (predicted <= eps * rounding) | (slope <= 8 * eps) | stuck | (state.damping > 1e12)
         new = problem.normal_form(weights, moved, problem.movable(state.cp.factors))
         unit = objective.unit(state.scale).astype(new.weights.dtype)
         new = new._replace(weights=new.weights * unit)
         shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
+        value = jnp.where(taken, after, before)
         return NLSState(
             cp=jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, state.cp),
-            objective=jnp.where(taken, objective.value(*objective.balanced(new)), state.objective),
+            objective=objective.from_units(value, state.scale),
+            value=value,
             change=jnp.where(done, 0, slope),
             iteration=state.iteration + 1,
             # Less would leave the gauge, along which nothing is known, to rounding.
@@ -171,15 +200,13 @@ def _units(objective: Objective, cp: CPTensor, scale: Scale) -> tuple[Objective,
 
 
 class _System(NamedTuple):
-    """JᴴHJ + μI at a point, on what moves; vectors are flat and real."""
+    """JᴴHJ + μI at a point, on what moves."""
 
-    flat: Callable[[Factors], Array]
-    back: Callable[[Array], Factors]
     curved: Callable[[Factors], Factors]
-    moving_part: Callable[[Factors], Factors]
+    moving_part: Solve
     free: Factors
     damping: Array
-    inverse: Linear
+    inverse: Solve
 
     @classmethod
     def at(
@@ -190,45 +217,28 @@ class _System(NamedTuple):
         moving: Factors,
         damping: Array,
     ) -> "_System":
-        back = as_vector(free)[1]
-        flat = lambda vs: as_vector(vs)[0]  # noqa: E731
-        curved = problem.gauss_newton(weights, free)
         blocks = problem.curvature(weights, free)
         steepest = [jnp.max(jnp.diagonal(G, axis1=-2, axis2=-1).real) for G in blocks]
         mu = damping * jnp.max(jnp.stack(steepest))
+        eye = jnp.eye(weights.shape[0], dtype=weights.dtype)
+        shift = lambda G: G + mu.astype(G.dtype) * eye.reshape((1,) * (G.ndim - 2) + eye.shape)  # noqa: E731
+        roots = [inverse_roots(shift(G)) for G in blocks]
 
         def moving_part(vs: Factors) -> Factors:
             return tuple(jnp.where(m, v, 0) for m, v in zip(moving, vs, strict=True))
 
-        def multiply(v: Array) -> Array:
-            product = jax.jvp(curved, (free,), (moving_part(back(v)),))[1]
-            return flat(moving_part(product)) + mu * v
+        def by_blocks(vs: Factors) -> Factors:
+            return tuple(rows_by_roots(F, v) for F, v in zip(roots, vs, strict=True))
 
-        size = flat(free).size
-        if problem.by_grams and size <= _WRITTEN_OUT:
-            matrix = jax.vmap(multiply)(jnp.eye(size, dtype=mu.dtype))
-            factor = jax.scipy.linalg.cho_factor((matrix + matrix.T) / 2)
-
-            def inverse(b: Array) -> Array:
-                return jax.scipy.linalg.cho_solve(factor, b)
-
+        if _by_columns(problem):
+            inverse = _inverse_by_columns(problem, weights, free, mu, by_blocks)
         else:
-            eye = jnp.eye(weights.shape[0], dtype=weights.dtype)
-            shift = lambda G: G + mu.astype(G.dtype) * eye.reshape((1,) * (G.ndim - 2) + eye.shape)  # noqa: E731
-            roots = [inverse_roots(shift(G)) for G in blocks]
-
-            def precondition(v: Array) -> Array:
-                pairs = zip(roots, moving_part(back(v)), strict=True)
-                return flat(moving_part(tuple(rows_by_roots(F, v) for F, v in pairs)))
-
-            def inverse(b: Array) -> Array:
-                return solve_symmetric(multiply, precondition, b, steps=_STEPS)
-
-        return cls(flat, back, curved, moving_part, free, mu, inverse)
+            inverse = _inverse(problem, weights, free, moving_part, mu, by_blocks)
+        return cls(problem.gauss_newton(weights, free), moving_part, free, mu, inverse)
 
     def solve(self, b: Factors) -> Factors:
         """(JᴴHJ + μI)⁻¹ b on what moves."""
-        return self.moving_part(self.back(self.inverse(self.flat(self.moving_part(b)))))
+        return self.moving_part(self.inverse(self.moving_part(b)))
 
     def bend(self, d: Factors) -> Factors:
         """JᴴH times the second derivative of the model along d."""
@@ -237,8 +247,63 @@ class _System(NamedTuple):
 
     def predicted(self, slopes: Factors, d: Factors) -> Array:
         """By how much the quadratic model falls along d, its solution: ½ dᵀ(μd − g)."""
-        v, g = self.flat(d), self.flat(slopes)
+        v, g = as_vector(d)[0], as_vector(slopes)[0]
         return 0.5 * (v @ (self.damping * v - g))
+
+
+def _by_columns(problem: Objective) -> bool:
+    """Whether directions orthogonal to all columns of a factor are apart from the others."""
+    turns = all(problem.constraints[n].kind == "free" for n in problem.free)
+    return problem.by_grams and problem.penalty is None and turns
+
+
+def _inverse_by_columns(
+    problem: Objective, weights: Array, free: Factors, mu: Array, by_blocks: Solve
+) -> Solve:
+    """(JᴴJ + μI)⁻¹ in the span of each factor's columns, R coordinates each, and beyond it.
+
+    There the matrix is that of the coordinates of the factors; beyond, its diagonal blocks.
+    """
+    bases = [basis(a) for a in free]
+    turned = lambda vs: tuple(gram(q, v) for q, v in zip(bases, vs, strict=True))  # noqa: E731
+    back = lambda vs: tuple(matmul(q, v) for q, v in zip(bases, vs, strict=True))  # noqa: E731
+    inside = _inverse(problem, weights, turned(free), lambda vs: vs, mu, by_blocks)
+
+    def inverse(b: Factors) -> Factors:
+        within = turned(b)
+        rest = by_blocks(tuple(v - w for v, w in zip(b, back(within), strict=True)))
+        return tuple(v + w for v, w in zip(back(inside(within)), rest, strict=True))
+
+    return inverse
+
+
+def _inverse(
+    problem: Objective,
+    weights: Array,
+    free: Factors,
+    moving_part: Solve,
+    mu: Array,
+    by_blocks: Solve,
+) -> Solve:
+    """(JᴴHJ + μI)⁻¹ by the matrix written out, where that is small, or by conjugate gradients."""
+    if problem.by_grams and problem.penalty is None and sum(a.size for a in free) <= _WRITTEN_OUT:
+        flat, back = lambda vs: ravel_pytree(vs)[0], ravel_pytree(free)[1]
+        held = jnp.where(flat(moving_part(tuple(map(jnp.ones_like, free)))) == 0, 0, 1)
+        S = problem.gauss_newton_matrix(weights, free) * held[:, None] * held[None, :]
+        solve, _ = definite_inverse(S + mu.astype(S.dtype) * jnp.eye(len(S), dtype=S.dtype))
+        return lambda b: back(solve(flat(b)))
+
+    flat, back = lambda vs: as_vector(vs)[0], as_vector(free)[1]
+    curved = problem.gauss_newton(weights, free)
+
+    def multiply(v: Array) -> Array:
+        product = jax.jvp(curved, (free,), (moving_part(back(v)),))[1]
+        return flat(moving_part(product)) + mu * v
+
+    def precondition(v: Array) -> Array:
+        return flat(moving_part(by_blocks(moving_part(back(v)))))
+
+    return lambda b: back(solve_symmetric(multiply, precondition, flat(b), steps=_STEPS))
 
 
 def _norm(vs: Factors) -> Array:
