@@ -22,7 +22,12 @@ def tensor(rng):
 def test_demo_fits_prints_and_draws(capsys, tmp_path):
     main(["demo", "--max-iters", "20"])
     out = capsys.readouterr().out
-    for words in ("438 samples × 6 antigens × 11 receptors", "rank 2", "steps   objective 9", "IgG1"):
+    for words in (
+        "438 samples × 6 antigens × 11 receptors",
+        "rank 2",
+        "steps   objective 9",
+        "IgG1",
+    ):
         assert words in out
     assert "component 2, weight" in out
     assert "wrote jkr-demo-factors.png" in out

@@ -108,7 +108,7 @@ def basis(a: Array) -> Array:
     for _ in range(2):
         # In units of the columns, or their Gram would leave the range of the dtype.
         largest = jnp.max(jnp.abs(a), axis=0)
-        a = a * jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 0).astype(a.dtype)
+        a = a / jnp.where(largest > 0, largest, 1)[None, :].astype(a.dtype)
         a = matmul(a, inverse_root(gram(a, a), minimum_norm=False).conj().T)
     return a
 

@@ -110,7 +110,7 @@ def compress(
 ) -> Compressed:
     """Core and orthonormal bases of a tensor, a randomised Tucker compression.
 
-    Nothing of the tensor's size is formed; it is read 2·(1 + power) + 1 times.
+    Nothing of the tensor's size is formed; an array is read 2·(1 + power) + 1 times.
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2, all entries weighing the same.

@@ -288,8 +288,9 @@ def _inverse(
     """(JᴴHJ + μI)⁻¹ by the matrix written out, where that is small, or by conjugate gradients."""
     if problem.by_grams and problem.penalty is None and sum(a.size for a in free) <= _WRITTEN_OUT:
         flat, back = lambda vs: ravel_pytree(vs)[0], ravel_pytree(free)[1]
-        held = jnp.where(flat(moving_part(tuple(map(jnp.ones_like, free)))) == 0, 0, 1)
-        S = problem.gauss_newton_matrix(weights, free) * held[:, None] * held[None, :]
+        moves = flat(moving_part(tuple(map(jnp.ones_like, free)))) != 0
+        S = problem.gauss_newton_matrix(weights, free)
+        S = jnp.where(moves[:, None] & moves[None, :], S, 0)
         solve, _ = definite_inverse(S + mu.astype(S.dtype) * jnp.eye(len(S), dtype=S.dtype))
         return lambda b: back(solve(flat(b)))
 
