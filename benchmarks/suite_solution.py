@@ -52,7 +52,7 @@ def _made(
     rng: np.random.Generator,
     rank: int | None = None,
 ) -> Problem:
-    shape, rank = [len(a) for a in factors], rank or factors[0].shape[1]
+    shape, components = [len(a) for a in factors], rank or factors[0].shape[1]
     s = len(factors) // 2
     paired = lambda group: reduce(  # noqa: E731
         lambda a, b: (a[:, None] * b[None]).reshape(-1, a.shape[1]), group
@@ -60,8 +60,8 @@ def _made(
     x = (paired(factors[:s]) @ paired(factors[s:]).T).reshape(shape)
     e = rng.standard_normal(shape)
     x += noise * np.linalg.norm(x) / np.linalg.norm(e) * e
-    start = [rng.standard_normal((n, rank)).astype(dtype) for n in shape]
-    where = f"{label(shape, rank)}, {title}, {dtype}"
+    start = [rng.standard_normal((n, components)).astype(dtype) for n in shape]
+    where = f"{label(shape, components)}, {title}, {dtype}"
     return Problem(where, jnp.asarray(x, dtype), factors, start)
 
 
@@ -176,7 +176,8 @@ def _tensorly(x: np.ndarray, model: tuple, count: int) -> tuple:
     from tensorly.decomposition import parafac
 
     rank = len(model[0])
-    found = parafac(x, rank, n_iter_max=count, init=CPTensor(model), tol=1e-16, linesearch=True)
+    options: dict[str, Any] = {"init": CPTensor(model), "tol": 1e-16, "linesearch": True}
+    found = parafac(x, rank, n_iter_max=count, **options)
     return found.weights, found.factors
 
 

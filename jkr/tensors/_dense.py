@@ -1,7 +1,7 @@
 """A dense array as a tensor, with entry weights if there are any: the only file that asks which."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -153,16 +153,16 @@ class Dense(Tensor):
 
     def project(self, matrices: Factors) -> Array:
         """(W∘T) ×ₙ Uₙᴴ, a mode at a time."""
-        return _multiplied(self._product(), [u.conj() for u in matrices])
+        return _multiplied(self._product(), {n: u.conj() for n, u in enumerate(matrices)})
 
     def project_others(self, matrices: Factors, mode: int) -> Array:
         """That mode left out."""
-        others = [None if n == mode else u.conj() for n, u in enumerate(matrices)]
+        others = {n: u.conj() for n, u in enumerate(matrices) if n != mode}
         return _multiplied(self._product(), others)
 
     def project_back(self, core: Array, matrices: Factors) -> Array:
         """The tensor core ×ₙ Uₙ formed, weighed, and projected."""
-        expanded = _multiplied(core, [u.T for u in matrices])
+        expanded = _multiplied(core, {n: u.T for n, u in enumerate(matrices)})
         return replace(self, array=expanded, weighted=None).project(matrices)
 
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
@@ -281,14 +281,14 @@ class Dense(Tensor):
         return self.array if w is None else w.astype(self.array.dtype) * self.observed()
 
 
-def _multiplied(x: Array, matrices: Sequence[Array | None]) -> Array:
-    """T ×ₙ Mₙᵀ for matrices (I_n, J_n), modes without one as they are.
+def _multiplied(x: Array, matrices: Mapping[int, Array]) -> Array:
+    """T ×ₙ Mₙᵀ for matrices (I_n, J_n) of some modes, in increasing order.
 
     T meets the matrix of its last mode on its right, or that of its first on its left: any other
     product with all of T would transpose a copy of it. What comes after is small.
     """
-    modes = [n for n, m in enumerate(matrices) if m is not None]
-    for n in modes if matrices[-1] is None else reversed(modes):
+    modes = list(matrices)
+    for n in modes[::-1] if x.ndim - 1 in matrices else modes:
         if n == 0:
             x = jnp.tensordot(matrices[0], x, ((0,), (0,)), precision="highest")
         else:

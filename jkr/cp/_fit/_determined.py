@@ -161,11 +161,12 @@ class _Point(NamedTuple):
 
         def of_rows(n: int) -> Array:
             """A row's Gram is the sum of its Grams with the rows of another mode."""
-            for m in (m for m in free if m != n):
-                G = cross[n, m] if n < m else cross[m, n].swapaxes(0, 1)
-                pairs = factors[m].conj()[:, :, None] * factors[m][:, None, :]
-                return jnp.sum(G * pairs[None], axis=1)
-            return tensor.cross_gram(factors, n, n)
+            m = next((m for m in free if m != n), None)
+            if m is None:
+                return tensor.cross_gram(factors, n, n)
+            G = cross[n, m] if n < m else cross[m, n].swapaxes(0, 1)
+            pairs = factors[m].conj()[:, :, None] * factors[m][:, None, :]
+            return jnp.sum(G * pairs[None], axis=1)
 
         def framed(n: int, m: int) -> Array:
             G = of_rows(n) if n == m else cross[n, m]
