@@ -1,5 +1,6 @@
-"""What a function computes, read off its jaxpr: sizes of arrays, and matrix products."""
+"""What a function computes, read off its jaxpr: sizes of arrays, and matrix products; its work."""
 
+import collections
 import math
 
 import jax
@@ -32,3 +33,19 @@ def products_with_arrays_of(size, f, *args):
     jaxpr = jax.make_jaxpr(f)(*args).jaxpr
     dots = [e for e in equations(jaxpr) if e.primitive.name == "dot_general"]
     return sum(any(size_of(v) >= size for v in dot.invars) for dot in dots)
+
+
+def work_of(f, args):
+    """What JAX traces and compiles in a call: how often each."""
+    counts = collections.Counter()
+
+    def listener(event, duration, **_):
+        if event.startswith("/jax/core/compile/"):
+            counts[event.removeprefix("/jax/core/compile/")] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        jax.block_until_ready(f(*args))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+    return dict(counts)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from structure import work_of
 
 import jkr
 from jkr import cp
+from jkr.cp._fit import _run
 
 KEY = jax.random.key(0)
 SHAPE = (30, 34, 38)
@@ -98,10 +100,11 @@ def test_zeros_and_extreme_scales_compress(rng):
         ({"l2": 0.1, "restarts": 3}, ["compressed to", "nls on the core, the best of 3", "nls on"]),
         ({"nonnegative": 0}, ["nls on the tensor"]),
         ({"entry_weights": np.ones(SHAPE)}, ["nls on the tensor"]),
-        ({"loss": cp.losses.huber(1.0)}, ["nls on the tensor"]),
+        ({"loss": cp.losses.huber(1.0)}, ["gcp", "nls on the tensor"]),
+        ({"nonnegative": True, "restarts": 2}, ["als, the best of 2", "nls on the tensor"]),
         ({"constraints": {0: cp.constraints.l1(0.1)}}, ["als, for constraints of the kinds l1"]),
     ],
-    ids=["plain", "restarts", "nonnegative", "weights", "loss", "l1"],
+    ids=["plain", "restarts", "nonnegative", "weights", "loss", "nonnegative restarts", "l1"],
 )
 def test_it_says_what_it_chose(options, stages, rng):
     factors = [rng.uniform(0.5, 1, (n, 2)) for n in SHAPE]
@@ -200,3 +203,20 @@ def test_a_tensor_with_weights_in_it(rng):
     assert result.fit > 0.85
     masked = cp.fit(np.ma.MaskedArray(x, ~w), 2, key=KEY)
     assert_allclose(masked.fit, result.fit, rtol=1e-9)
+
+
+def test_restarts_on_a_large_tensor_run_one_after_the_other(monkeypatch, rng):
+    x = jnp.asarray(noisy(rng, (6, 7, 8), 2, 0.1)[1])
+    together = cp.nls(x, 2, key=KEY, restarts=3)
+    monkeypatch.setattr(_run, "_HELD", 0)
+    _run.fit.clear_cache()
+    apart = cp.nls(x, 2, key=KEY, restarts=3)
+    _run.fit.clear_cache()
+    assert_allclose(apart.cp.full(), together.cp.full(), atol=1e-8)
+    assert (int(apart.status), int(together.status)) == (0, 0)
+
+
+def test_a_second_call_traces_and_compiles_nothing(rng):
+    x = jnp.asarray(noisy(rng, SHAPE, 2, 0.1)[1])
+    jax.block_until_ready(cp.fit(x, 2, key=KEY))
+    assert work_of(lambda x: cp.fit(x, 2, key=jax.random.key(1)), (x,)) == {}

@@ -1,11 +1,10 @@
 """The transforms table, crossed with every transform."""
 
-import collections
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from structure import work_of
 from table import ROWS, public_names
 
 CASES = {f"{name}-{k}": row for name, rows in ROWS.items() for k, row in enumerate(rows)}
@@ -50,22 +49,6 @@ def scalar(f):
         return sum(jnp.sum(z.real * jnp.cos(z.real) + jnp.sin(z.imag) * z.real) for z in leaves)
 
     return value
-
-
-def work_of(f, args):
-    """What JAX traces and compiles in a call: how often each."""
-    counts = collections.Counter()
-
-    def listener(event, duration, **_):
-        if event.startswith("/jax/core/compile/"):
-            counts[event.removeprefix("/jax/core/compile/")] += 1
-
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    try:
-        jax.block_until_ready(f(*args))
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listener)
-    return dict(counts)
 
 
 def everything(args):

@@ -16,7 +16,14 @@ Linear = Callable[[Array], Array]
 Arrays = tuple[Array, ...]
 
 
-def solve_symmetric(multiply: Linear, precondition: Linear, b: Array, *, steps: int) -> Array:
+def solve_symmetric(
+    multiply: Linear,
+    precondition: Linear,
+    b: Array,
+    *,
+    steps: int,
+    tolerance: Array | float = 0.0,
+) -> Array:
     """Solution of H x = b, H symmetric positive definite on what b spans, real vectors.
 
     Both modes of differentiation, and any order of them, solve once more with the same H
@@ -27,18 +34,28 @@ def solve_symmetric(multiply: Linear, precondition: Linear, b: Array, *, steps: 
         precondition: v to M v, M ≈ H⁻¹ in scale too, symmetric positive semi-definite.
         b: right-hand side (n,).
         steps: largest number of products with H; that they ran out is not flagged.
+        tolerance: relative size of the residual, below which nothing is left to do; not
+            differentiated.
 
     Returns:
-        Array (n,), x with rᵀMr ≤ eps^{3/2} bᵀMb, r the residual. Where H is flat or bends down
-        along a direction of search, pᵀHp ≤ 16 eps·pᵀM⁻¹p, it is the iterate before (Steihaug,
-        doi:10.1137/0720042, without his boundary), which is 0 if that is the first. Finite for
-        finite b, NaN for others. Who must know how good x is looks at b − H x.
+        Array (n,), x with rᵀMr ≤ max(eps^{3/2}, tolerance²) bᵀMb, r the residual. Where H is flat
+        or bends down along a direction of search, pᵀHp ≤ 16 eps·pᵀM⁻¹p, it is the iterate before
+        (Steihaug, doi:10.1137/0720042, without his boundary), which is 0 if that is the first.
+        Finite for finite b, NaN for others. Who must know how good x is looks at b − H x.
     """
-    solve = partial(_conjugate_gradients, precondition=precondition, steps=steps)
+    enough = jnp.maximum(float(jnp.finfo(b.dtype).eps) ** 1.5, jnp.asarray(tolerance, b.dtype) ** 2)
+    solve = partial(
+        _conjugate_gradients,
+        precondition=precondition,
+        steps=steps,
+        enough=lax.stop_gradient(enough),
+    )
     return lax.custom_linear_solve(multiply, b, solve, symmetric=True)
 
 
-def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, steps: int) -> Array:
+def _conjugate_gradients(
+    multiply: Linear, b: Array, *, precondition: Linear, steps: int, enough: Array
+) -> Array:
     """The residual is r, the direction of search p = M m."""
     eps = float(jnp.finfo(b.dtype).eps)
     finite = jnp.all(jnp.isfinite(b))
@@ -50,7 +67,7 @@ def _conjugate_gradients(multiply: Linear, b: Array, *, precondition: Linear, st
 
     def going(carry):
         *_, size, k, curved = carry
-        return (size > eps**1.5 * first) & (k < steps) & curved
+        return (size > enough * first) & (k < steps) & curved
 
     def step(carry):
         x, r, p, m, size, k, _ = carry

@@ -68,6 +68,13 @@ class Compressed(NamedTuple):
 
         Raises:
             ValueError: no CP model, or one of another shape than the core.
+
+        Example:
+            >>> import jax, jkr
+            >>> model = jkr.cp.random(jax.random.key(0), (20, 30, 40), 2)
+            >>> small = jkr.cp.compress(model, 4, key=jax.random.key(1))
+            >>> small.expand(small.reduce(model)).shape
+            (20, 30, 40)
         """
         return _turned("cp.Compressed.expand", cp, self.core.shape, self.bases)
 
@@ -83,6 +90,12 @@ class Compressed(NamedTuple):
 
         Raises:
             ValueError: no CP model, or one of another shape than T.
+
+        Example:
+            >>> import jax, jkr
+            >>> model = jkr.cp.random(jax.random.key(0), (20, 30, 40), 2)
+            >>> jkr.cp.compress(model, 4, key=jax.random.key(1)).reduce(model).shape
+            (4, 4, 4)
         """
         shape = tuple(q.shape[0] for q in self.bases)
         back = tuple(q.conj().T for q in self.bases)

@@ -3,8 +3,8 @@
 Least squares of a large tensor whose entries weigh the same, with no constraint, are solved in a
 small core first (`_compress`): a start, however poor, costs next to nothing there, and a few steps
 on the tensor itself end at its own stationary point, whatever compression has lost. All else that
-Gauss–Newton can do begins on the tensor; other constraints are for ALS, and with other losses for
-descent by gradients.
+Gauss–Newton can do begins with what takes cheaper steps, ALS or descent by gradients, and ends with
+it; other constraints are for ALS alone.
 """
 
 from collections.abc import Mapping
@@ -52,9 +52,9 @@ def fit(
     """Fit a CP model, by whatever suits the tensor: the call to begin with.
 
     Least squares of a large tensor: `compress`, `nls` on the core, and `nls` on the tensor, to the
-    end. With entry weights, another loss, a penalty, l2 or nonnegative factors, and for small
-    tensors: `nls`. With other constraints: `als`, or `gcp` where the loss is another one. Works
-    under `jit`, `vmap` and every kind of derivative.
+    end. With entry weights, nonnegative or fixed factors, and for small tensors: `nls`, after `als`
+    where there are several starts. With another loss or a penalty: `gcp`, then `nls`. With other
+    constraints: `als`. Works under `jit`, `vmap` and every kind of derivative.
 
     Args:
         tensor: T (I_1, …, I_N), an array, masked ones included, a CPTensor, or any of
@@ -66,8 +66,8 @@ def fit(
         entry_constants: as in `gcp`.
         **options: of all solvers: loss, constraints, nonnegative, fixed_modes, l2, penalty,
             precision, and restarts: so many random starts, of which the best goes on; those of a
-            core cost next to nothing. Those of the last stage: tol and max_iters, with the default
-            of that solver; progress, callback.
+            core cost next to nothing. Of the last stage: tol and max_iters, as that solver has
+            them; progress, callback.
 
     Returns:
         CPResult, that of the last stage; `stages` and `message` say which stages there were.
@@ -98,6 +98,8 @@ def fit(
     sizes = tuple(min(n, plan.rank + _OVERSAMPLED) for n in made.shape)
     if _compressible(objective, sizes):
         return _by_core(name, made, sizes, plan, given, key, solver)
+    if objective.has_functions or plan.restarts > 1:
+        return _by_another(name, made, plan, key, init, objective, solver)
     result = solver.fit(name, made, rank, key, init)
     passes = 3 if objective.by_grams else None
     return result._replace(stages=(Stage(why, result.iterations, passes),))
@@ -142,18 +144,53 @@ def _by_core(
     start = plan.kind if given is None else small.reduce(given)
     inside = _with(solver, progress=False, callback=None)
     first = inside.fit(name, Dense(small.core), plan.rank, key, start)
+    shape = " × ".join(map(str, sizes))
+    before = (
+        Stage(f"compressed to {shape}, the tensor being large", None, 5),
+        Stage(f"nls on the core{_best_of(plan)}", first.iterations, None),
+    )
     model = jax.tree.map(lambda a: a.astype(made.dtype), small.expand(first.cp))
+    return _finished(name, made, plan, model, solver, before)
+
+
+def _by_another(
+    name: str,
+    made: Tensor,
+    plan: Plan,
+    key: Array | None,
+    init: str | CPTensor,
+    objective: Objective,
+    solver: Solver,
+) -> CPResult:
+    """The best of several fits by ALS, or by gradients, whose steps are cheap; then dear ones."""
+    kept = ["constraints", "nonnegative", "fixed_modes", "l2", "precision", "restarts"]
+    kept += ["loss", "penalty"] if objective.has_functions else []
+    kind = GCP if objective.has_functions else ALS
+    first = kind(**{option: getattr(solver, option) for option in kept})
+    found = first.fit(name, made, plan.rank, key, init)
+    steps = Stage(f"{first.algorithm.title.lower()}{_best_of(plan)}", found.iterations, None)
+    return _finished(name, made, plan, found.cp, solver, (steps,))
+
+
+def _finished(
+    name: str,
+    made: Tensor,
+    plan: Plan,
+    model: CPTensor,
+    solver: Solver,
+    before: tuple[Stage, ...],
+) -> CPResult:
+    """The fit of the tensor itself that begins at a model, and what came before."""
     last = _with(solver, restarts=1, algorithm=GaussNewton(sweeps=0))
     result = last.fit(name, made, plan.rank, None, lax.stop_gradient(model))
-    shape = " × ".join(map(str, sizes))
-    best = "" if plan.restarts == 1 else f", the best of {plan.restarts} starts"
-    stages = (
-        Stage(f"compressed to {shape}, the tensor being large", None, 5),
-        Stage(f"nls on the core{best}", first.iterations, None),
-        # A step is a gradient, two passes, and an objective.
-        Stage("nls on the tensor", result.iterations, 3),
-    )
-    return result._replace(stages=stages)
+    # A step is a gradient, two passes, and an objective; products with the matrix, if they pass
+    # over the entries, are as many as it takes.
+    passes = 3 if made.uniform else None
+    return result._replace(stages=(*before, Stage("nls on the tensor", result.iterations, passes)))
+
+
+def _best_of(plan: Plan) -> str:
+    return "" if plan.restarts == 1 else f", the best of {plan.restarts} starts"
 
 
 def _with(solver: Solver, **changed: Any) -> Solver:

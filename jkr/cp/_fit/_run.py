@@ -6,6 +6,7 @@ progress, call back, and stop at Ctrl-C. Neither knows of an algorithm more than
 and `finish`, and of its states `cp`, `change`, `iteration` and what is watched.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jkr._contractions._elementwise import BLOCK
 from jkr._linalg._dtypes import accumulator
 from jkr._linalg._loops import alike, while_loop
 from jkr._linalg._norms import square_root, squared_distance, unit_columns
@@ -29,6 +31,8 @@ from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Algorithm
 from jkr.tensors._tensor import Scale
+
+_HELD = 1 << 24  # entries that restarts may hold on their way, however small the tensor is
 
 
 class Plan(NamedTuple):
@@ -79,9 +83,22 @@ def fit(
     if plan.restarts == 1:
         result = one(key)
     else:
-        result = best(algorithm, jax.vmap(one)(jax.random.split(key, plan.restarts)))
+        several = jax.vmap(one) if _fit_side_by_side(plan, still) else partial(lax.map, one)
+        result = best(algorithm, several(jax.random.split(key, plan.restarts)))
     result = judged(lax.stop_gradient(result), still, scale, algorithm.products)
     return _finished(with_derivatives(result, wide, scale), objective)
+
+
+def _fit_side_by_side(plan: Plan, objective: Objective) -> bool:
+    """Whether what all restarts hold on their way is small, or small beside the tensor.
+
+    Side by side they share readings of it, but each has partial products, of R columns and all
+    modes but one, and blocks of entries, and waits for the slowest.
+    """
+    shape = objective.terms[0].tensor.shape
+    entries = math.prod(shape)
+    held = plan.rank * entries // max(shape) + min(entries, BLOCK)
+    return plan.restarts * held <= max(entries // 4, _HELD)
 
 
 # The same, a step at a time: compiled once for each shape and set of static options.

@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 from jkr._contractions import _elementwise
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, squared_distance, unit_columns
-from jkr._linalg._small import by_pairs, framed, gram, matmul, product_of_others
+from jkr._linalg._small import by_pairs, framed, gram, product_of_others
 from jkr._linalg._tangent_space import cross_gram, tangent_matrix
 from jkr._linalg._tangents import curvature, with_derivative
 from jkr.cp import losses
@@ -33,6 +33,7 @@ from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._loss import entry_loss, of_scaled, residual_mttkrps
 from jkr.cp.constraints import Constraint, Fixed
 from jkr.cp.losses import Loss
+from jkr.tensors._model import Modelled
 from jkr.tensors._mttkrp import tensor_mttkrps
 from jkr.tensors._tensor import Scale, Tensor
 
@@ -432,11 +433,8 @@ class Objective:
 def _model_mttkrps(term: Term, model: CPTensor, columns: Factors, precision: Precision) -> Factors:
     """(H∘M)₍ₙ₎Kₙ of every mode, K of the columns, H = W∘∂²f/∂M², its positive part, held."""
     if term.by_grams:
-        crossed = [gram(a.conj(), c) for a, c in zip(model.factors, columns, strict=True)]
-        return tuple(
-            matmul(a * model.weights[None, :], product_of_others(crossed, n))
-            for n, a in enumerate(model.factors)
-        )
+        (part,) = Modelled(*model).passes()
+        return tuple(part.mttkrp(None, columns, n) for n in part.modes)
 
     def entry(m: Array, *data: Array) -> tuple[Array, Array]:
         here = lax.stop_gradient(m)

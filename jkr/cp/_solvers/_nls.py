@@ -25,7 +25,7 @@ Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber8
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,7 @@ from jkr.tensors._tensor import GOOD, Scale
 
 _WRITTEN_OUT = 800  # real unknowns up to which the matrix is
 _STEPS = 100  # of conjugate gradients
+_INEXACT = 0.1  # largest relative residual of theirs
 _FEW, _MANY = 1, 20  # sweeps of ALS before the first step
 _DAMPING = 1e-3  # of the largest entry of the diagonal, before the first step
 _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
@@ -150,7 +151,10 @@ class GaussNewton(Algorithm):
             else jnp.ones(a.shape, bool)
             for n, a, g in zip(problem.free, free, slopes, strict=True)
         )
-        system = _System.at(problem, weights, free, moving, state.damping)
+        slope = problem.stationarity(weights, free, slopes, state.scale)
+        # As exact as the gradient is small: far from the end more would be wasted.
+        tolerance = jnp.minimum(_INEXACT, jnp.sqrt(slope))
+        system = _System.at(problem, weights, free, moving, state.damping, tolerance)
         d = system.solve(tuple(-g for g in slopes))
         predicted = system.predicted(slopes, d)
         a = system.solve(tuple(-b for b in system.bend(d)))
@@ -169,7 +173,6 @@ class GaussNewton(Algorithm):
             rounding = rounding + (4 * eps * problem.norm(state.scale)) ** 2
         ratio = (before - after + rounding) / (predicted + rounding)
         taken = jnp.isfinite(after) & (ratio > 1e-4)
-        slope = problem.stationarity(weights, free, slopes, state.scale)
         # The gradient goes on falling when the objective no longer shows it, until it is rounding,
         # which does not fall.
         stuck = (predicted <= rounding) & (slope <= 64 * eps) & (slope > 0.5 * state.change)
@@ -216,6 +219,7 @@ class _System(NamedTuple):
         free: Factors,
         moving: Factors,
         damping: Array,
+        tolerance: Array,
     ) -> "_System":
         blocks = problem.curvature(weights, free)
         steepest = [jnp.max(jnp.diagonal(G, axis1=-2, axis2=-1).real) for G in blocks]
@@ -231,9 +235,9 @@ class _System(NamedTuple):
             return tuple(rows_by_roots(F, v) for F, v in zip(roots, vs, strict=True))
 
         if _by_columns(problem):
-            inverse = _inverse_by_columns(problem, weights, free, mu, by_blocks)
+            inverse = _inverse_by_columns(problem, weights, free, mu, by_blocks, tolerance)
         else:
-            inverse = _inverse(problem, weights, free, moving_part, mu, by_blocks)
+            inverse = _inverse(problem, weights, free, moving_part, mu, by_blocks, tolerance)
         return cls(problem.gauss_newton(weights, free), moving_part, free, mu, inverse)
 
     def solve(self, b: Factors) -> Factors:
@@ -258,7 +262,12 @@ def _by_columns(problem: Objective) -> bool:
 
 
 def _inverse_by_columns(
-    problem: Objective, weights: Array, free: Factors, mu: Array, by_blocks: Solve
+    problem: Objective,
+    weights: Array,
+    free: Factors,
+    mu: Array,
+    by_blocks: Solve,
+    tolerance: Array,
 ) -> Solve:
     """(JᴴJ + μI)⁻¹ in the span of each factor's columns, R coordinates each, and beyond it.
 
@@ -267,7 +276,7 @@ def _inverse_by_columns(
     bases = [basis(a) for a in free]
     turned = lambda vs: tuple(gram(q, v) for q, v in zip(bases, vs, strict=True))  # noqa: E731
     back = lambda vs: tuple(matmul(q, v) for q, v in zip(bases, vs, strict=True))  # noqa: E731
-    inside = _inverse(problem, weights, turned(free), lambda vs: vs, mu, by_blocks)
+    inside = _inverse(problem, weights, turned(free), lambda vs: vs, mu, by_blocks, tolerance)
 
     def inverse(b: Factors) -> Factors:
         within = turned(b)
@@ -284,6 +293,7 @@ def _inverse(
     moving_part: Solve,
     mu: Array,
     by_blocks: Solve,
+    tolerance: Array,
 ) -> Solve:
     """(JᴴHJ + μI)⁻¹ by the matrix written out, where that is small, or by conjugate gradients."""
     if problem.by_grams and problem.penalty is None and sum(a.size for a in free) <= _WRITTEN_OUT:
@@ -304,7 +314,8 @@ def _inverse(
     def precondition(v: Array) -> Array:
         return flat(moving_part(by_blocks(moving_part(back(v)))))
 
-    return lambda b: back(solve_symmetric(multiply, precondition, flat(b), steps=_STEPS))
+    options: Any = {"steps": _STEPS, "tolerance": tolerance}
+    return lambda b: back(solve_symmetric(multiply, precondition, flat(b), **options))
 
 
 def _norm(vs: Factors) -> Array:
