@@ -119,7 +119,7 @@ def _pick(archive: Any, name: str | None) -> np.ndarray:
 
 
 def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
-    """Fit with a progress line; NaN entries are missing, and Ctrl-C keeps what there is."""
+    """Fit with a progress line; NaN entries are missing."""
     if options.max_iters < 1:
         raise ValueError(f"--max-iters needs to be at least 1, got {options.max_iters}")
     print(f"shape {tensor.shape}, rank {options.rank}")
@@ -129,14 +129,10 @@ def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
         print(f"{missing} of {tensor.size} entries are missing (NaN)")
     shown = sys.stderr.isatty()
 
-    starts = 0
-
     def report(state: cp.NLSState) -> None:
-        nonlocal starts
         steps = int(state.iteration)
-        starts += steps == 1
         if steps % _EVERY == 0:
-            line = f"start {starts}  {steps:5d} steps   objective {float(state.objective):.6g}"
+            line = f"{steps:5d} steps   objective {float(state.objective):.6g}"
             print(f"\r{line}", end="", file=sys.stderr, flush=True) if shown else print(line)
 
     result = cp.fit(

@@ -1,6 +1,6 @@
 """Strict settings for every test: float64, no silent promotion of dtypes or ranks.
 
-A run of everything takes the tests that compile by turns, half of them one day and half the next;
+A run of everything takes the tests that compile by turns, a third of them a day;
 `--all` takes all at once. What you name, by a file or by `-k`, runs as it is.
 
 Nearly all the time of the tests is compiling, so XLA compiles them by its quickest way, where it
@@ -37,7 +37,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-TURNS = 2
+TURNS = 3
 
 
 def pytest_addoption(parser):

@@ -779,7 +779,7 @@ ERRORS = [
     ),
     (
         lambda: cp.compress(z(2, 3), 0, key=KEY),
-        "cp.compress: sizes need to be one or more ints, at least 1, got (0, 0)",
+        "cp.compress: size needs to be at least 1, got 0",
     ),
     (
         lambda: cp.compress(z(2, 3), 2, key=KEY, power=-1),

@@ -76,6 +76,7 @@ def test_the_core_is_linear_in_the_data_with_bases_held(rng):
     expected = np.einsum("ijk,ia,jb,kc->abc", dx, *small.bases)
     assert_allclose(moved.core, expected, atol=1e-12)
     assert not any(np.any(dq) for dq in moved.bases)
+    assert not np.any(moved.residual)
     scalar = lambda x: jnp.sum(jnp.sin(f(x).core))  # noqa: E731
     assert_allclose(jnp.vdot(jax.grad(scalar)(x), dx), np.sum(np.cos(small.core) * expected))
 
@@ -88,6 +89,9 @@ def test_zeros_and_extreme_scales_compress(rng):
     one = cp.compress(x, 3, key=KEY).residual
     for size in (1e-30, 1e30):
         assert_allclose(cp.compress(x * size, 3, key=KEY).residual, one, rtol=1e-3)
+    x = jnp.asarray(noisy(rng, SHAPE, 2, 0.1)[1], "float32")
+    fits = [cp.fit(x * size, 2, key=KEY).fit for size in (1e-30, 1, 1e30)]
+    assert_allclose(fits, fits[1], rtol=1e-4)
 
 
 # Choosing
@@ -146,6 +150,8 @@ def test_a_start_and_the_dtype_are_kept(rng):
     result = cp.fit(jnp.asarray(x, "float32"), 2, init=start)
     assert result.cp.weights.dtype == "float32"
     assert result.fit > 0.9
+    half = cp.fit(jnp.asarray(x, "bfloat16"), 2, init=result.cp)
+    assert half.cp.weights.dtype == "bfloat16"
     again = cp.fit(jnp.asarray(x, "float32"), 2, init=result.cp)
     assert int(again.stages[-1].steps) <= 5
     with pytest.raises(ValueError, match=r"cp\.fit: factors need one row"):
@@ -220,3 +226,13 @@ def test_a_second_call_traces_and_compiles_nothing(rng):
     x = jnp.asarray(noisy(rng, SHAPE, 2, 0.1)[1])
     jax.block_until_ready(cp.fit(x, 2, key=KEY))
     assert work_of(lambda x: cp.fit(x, 2, key=jax.random.key(1)), (x,)) == {}
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e22])
+def test_the_best_of_starts_is_told_where_objectives_are_out_of_range(size, rng):
+    x = jnp.asarray(noisy(rng, (6, 7, 8), 3, 0.01)[1], "float32")
+    keys = jax.random.split(KEY, 6)
+    f = jax.jit(lambda x: cp.nls(x, 3, key=KEY, restarts=6, max_iters=1).fit)
+    alone = jax.jit(jax.vmap(lambda k: cp.nls(x, 3, key=k, max_iters=1).fit))(keys)
+    assert float(jnp.max(alone) - jnp.min(alone)) > 0.01  # it matters which
+    assert_allclose(f(x * size), jnp.max(alone), rtol=1e-3)

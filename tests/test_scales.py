@@ -76,6 +76,9 @@ ROWS = {
     ),
     "als": (lambda m, x, one: fitted(m, x)[:2], (1, 0)),
     "als, weighted": (lambda m, x, one: fitted(m, x, entry_weights=W.astype(x.real.dtype)).fit, 0),
+    "nls": (lambda m, x, one: cp.nls(x, 2, init=m, max_iters=20)[:2], (1, 0)),
+    "fit": (lambda m, x, one: cp.fit(x, 2, init=m, max_iters=20).fit, 0),
+    "compress": (lambda m, x, one: tuple(cp.compress(x, 2, key=KEY)), (1, 0, 0)),
     "pullback": (lambda m, x, one: pulled(m, x), 0),
     "rank_scan": (
         lambda m, x, one: cp.rank_scan(x, (1,), key=KEY, restarts=2, max_iters=20)[1:4],

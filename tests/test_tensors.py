@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 import jkr
 from jkr import cp
 from jkr._contractions import _elementwise
-from jkr.tensors import Dense
+from jkr.tensors import Dense, Tensor
 from jkr.tensors._as_tensor import as_tensor
 
 KEY = jax.random.key(0)
@@ -174,6 +174,11 @@ def test_projections_are_products_with_every_mode(kind, dtype, rng):
     given, conj = [jnp.asarray(u) for u in matrices], [u.conj() for u in matrices]
     expected = np.einsum("ijk,ia,jb,kc->abc", w * x, *conj)
     assert_allclose(tensor.project(given), expected, atol=1e-11)
+    for n, others in enumerate(("ijk,jb,kc->ibc", "ijk,ia,kc->jac", "ijk,ia,jb->kab")):
+        part = np.einsum(others, w * x, *(u for m, u in enumerate(conj) if m != n))
+        unfolded = part.reshape(SHAPE[n], -1)
+        assert_allclose(tensor.project_others(given, n), unfolded, atol=1e-11)
+        assert_allclose(Tensor.project_others(tensor, given, n), unfolded, atol=1e-11)
     if kind == "weighted":
         core = normal(rng, (2, 3, 1), dtype)
         expanded = np.einsum("abc,ia,jb,kc->ijk", core, *matrices)

@@ -100,11 +100,13 @@ def rows_by_roots(F: Array, v: Array) -> Array:
 
 
 def basis(a: Array) -> Array:
-    """Columns (I, R), orthonormal or zero, whose span is that of A to rounding.
+    """Columns (I, R), orthonormal or zero, whose span is that of A to the root of rounding.
 
     Twice by the root of a Gram: what the first leaves of √cond the second takes away. Zero are
-    those of columns that depend on others.
+    those of columns that depend on others. Where I ≤ R, the identity.
     """
+    if a.shape[0] <= a.shape[1]:
+        return jnp.eye(a.shape[0], dtype=a.dtype)
     for _ in range(2):
         # In units of the columns, or their Gram would leave the range of the dtype.
         largest = jnp.max(jnp.abs(a), axis=0)

@@ -11,7 +11,7 @@
   their states `ALSState`, `GCPState`, `NLSState`;
 - `Solver`, `Algorithm`, `Objective`, `Start`: a solver of your own;
 - `compress`, `Compressed`: a tensor's core and bases, in which models of it are small;
-- `CPResult`: what a fit returns; derivatives go through it;
+- `CPResult`: what a fit returns; derivatives go through it; `Stage`, of what `fit` did;
 - `project`: scores of new samples for a fitted model;
 - `pullback`, `Pullback`: the same derivatives, with what their linear system says of itself;
 - `condition`, `Condition`, `standard_errors`: how well a model is determined;
@@ -29,7 +29,7 @@ from jkr.cp._fit._gcp import GCP, gcp
 from jkr.cp._fit._nls import NLS, nls
 from jkr.cp._fit._project import project
 from jkr.cp._fit._pullback import Pullback, pullback
-from jkr.cp._fit._result import CPResult
+from jkr.cp._fit._result import CPResult, Stage
 from jkr.cp._fit._solver import Solver
 from jkr.cp._model._compare import align, congruence, factor_match_score
 from jkr.cp._model._cptensor import CPTensor
@@ -61,6 +61,7 @@ __all__ = [
     "Pullback",
     "RankScan",
     "Solver",
+    "Stage",
     "Start",
     "align",
     "als",

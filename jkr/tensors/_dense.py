@@ -156,9 +156,10 @@ class Dense(Tensor):
         return _multiplied(self._product(), {n: u.conj() for n, u in enumerate(matrices)})
 
     def project_others(self, matrices: Factors, mode: int) -> Array:
-        """That mode left out."""
+        """A mode at a time."""
         others = {n: u.conj() for n, u in enumerate(matrices) if n != mode}
-        return _multiplied(self._product(), others)
+        projected = _multiplied(self._product(), others)
+        return jnp.moveaxis(projected, mode, 0).reshape(self.shape[mode], -1)
 
     def project_back(self, core: Array, matrices: Factors) -> Array:
         """The tensor core ×ₙ Uₙ formed, weighed, and projected."""

@@ -127,9 +127,18 @@ class Tensor(ABC):
         """(W∘T) ×ₙ Uₙᴴ, (J_1, …, J_N), for matrices Uₙ (I_n, J_n)."""
 
     def project_others(self, matrices: Factors, mode: int) -> Array:
-        """The same for all modes but one, which stays as it is."""
-        eye = jnp.eye(self.shape[mode], dtype=self.dtype)
-        return self.project([*matrices[:mode], eye, *matrices[mode + 1 :]])
+        """The unfolding of W∘T projected on the matrices of all modes but one, (I_mode, ∏ J).
+
+        Columns are in the order of the other modes' indices, the last one fastest.
+        """
+        sizes = [1 if n == mode else u.shape[1] for n, u in enumerate(matrices)]
+        every = jnp.indices(sizes).reshape(self.ndim, -1)
+        columns = [
+            jnp.ones((u.shape[0], every.shape[1]), self.dtype) if n == mode else u.conj()[:, k]
+            for n, (u, k) in enumerate(zip(matrices, every, strict=True))
+        ]
+        (part,) = (part for part in self.passes("highest") if mode in part.modes)
+        return part.mttkrp(part.contract(columns), columns, mode)
 
     @abstractmethod
     def scale(self, low: float = -inf, high: float = inf) -> Scale:

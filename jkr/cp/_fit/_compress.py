@@ -123,7 +123,7 @@ def compress(
 ) -> Compressed:
     """Core and orthonormal bases of a tensor, a randomised Tucker compression.
 
-    Nothing of the tensor's size is formed; an array is read 2·(1 + power) + 1 times.
+    Nothing of the tensor's size is formed; an array is read 2·(1 + power) + 3 times.
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2, all entries weighing the same.
@@ -146,25 +146,27 @@ def compress(
         >>> small.core.shape, bool(small.residual < 1e-2)
         ((5, 5, 5), True)
 
-    Derivative: of the core, linear in T, with the bases held. How the bases turn with T is random
-    where singular values coincide, and no matter to what the whole stands for.
+    Derivative: of the core alone, linear in T, with the bases held. How the bases turn with T is
+    random where singular values coincide, and no matter to what the whole stands for.
 
     Source: laws J5, I13; [HMT11]; [BA98].
     """
     name = "cp.compress"
     made = as_tensor(name, tensor)
     _check.without_entry_weights(name, uniform=made.uniform)
-    sizes = _check.counts(name, "sizes", (size,) * made.ndim if isinstance(size, int) else size)
+    if not isinstance(size, Sequence):
+        size = (_check.at_least(name, "size", size),) * made.ndim
+    sizes = _check.counts(name, "sizes", size)
     _check.as_many(name, "sizes", sizes, "modes", made.shape)
     sizes = tuple(min(of_core, of_mode) for of_core, of_mode in zip(sizes, made.shape, strict=True))
     power = _check.at_least(name, "power", power, 0)
-    found, status = compressed(sizes, power, made, _check.key(name, key))
+    found, status = core_and_bases(sizes, power, made, _check.key(name, key))
     refuse_bad_data(name, status)
     return found
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def compressed(
+def core_and_bases(
     sizes: tuple[int, ...], power: int, tensor: Tensor, key: Array
 ) -> tuple[Compressed, Array]:
     """The compression, and what is wrong with the data."""
@@ -176,7 +178,7 @@ def compressed(
         bases = _refined(still, bases)
     core = tensor.project(bases)
     # In units of the data, where squares are in range.
-    inside = jnp.linalg.norm((core / scale.unit.astype(core.dtype)).ravel())
+    inside = jnp.linalg.norm(lax.stop_gradient(core / scale.unit.astype(core.dtype)).ravel())
     outside = square_root(scale.norm**2 - inside**2) / jnp.where(scale.norm > 0, scale.norm, 1)
     return Compressed(core, tuple(bases), outside), unless_bad(scale, 0)
 
@@ -196,7 +198,7 @@ def _refined(tensor: Tensor, bases: Sequence[Array]) -> list[Array]:
     found = []
     for n, q in enumerate(bases):
         if q.shape[0] > q.shape[1]:
-            y = jnp.moveaxis(tensor.project_others(bases, n), n, 0).reshape(q.shape[0], -1)
+            y = tensor.project_others(bases, n)
             y = times(y, 1 / power_of_two(y))
             for _ in range(_TURNS):
                 q = _orthonormal(matmul(y, gram(y, q)), q.shape[1])

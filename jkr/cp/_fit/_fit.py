@@ -2,12 +2,13 @@
 
 Least squares of a large tensor whose entries weigh the same, with no constraint, are solved in a
 small core first (`_compress`): a start, however poor, costs next to nothing there, and a few steps
-on the tensor itself end at its own stationary point, whatever compression has lost. All else that
-Gauss–Newton can do begins with what takes cheaper steps, ALS or descent by gradients, and ends with
-it; other constraints are for ALS alone.
+on the tensor itself end at its own stationary point, whatever compression has lost. Of other
+losses, and of several starts, descent by gradients and ALS find the model that Gauss–Newton
+finishes. Constraints that it does not take are for ALS.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from math import prod
 from typing import Any
 
@@ -19,7 +20,7 @@ from jkr import _check
 from jkr._mesh import any_mesh
 from jkr.cp import losses
 from jkr.cp._fit._als import ALS
-from jkr.cp._fit._compress import compressed
+from jkr.cp._fit._compress import core_and_bases
 from jkr.cp._fit._gcp import GCP
 from jkr.cp._fit._nls import NLS
 from jkr.cp._fit._result import CPResult, Stage
@@ -30,12 +31,16 @@ from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._nls import GaussNewton
 from jkr.cp.constraints import Free, Nonnegative
 from jkr.tensors._as_tensor import as_tensor
-from jkr.tensors._dense import Dense
 from jkr.tensors._tensor import Tensor
 
 _OVERSAMPLED = 8  # columns of a basis beyond the rank
 _PAYS = 8  # times that a core is smaller than the tensor
 _LARGE = 1 << 15  # entries of a tensor whose readings take more time than all else
+# Passes over a tensor: its scale two, sketches two, a power pass two, the core one;
+_COMPRESSION = 7
+# of a step of `nls` a gradient, two, and an objective; before and after all steps its scale, an
+# objective twice, a gradient and an error.
+_STEP, _ENDS = 3, 7
 
 
 @any_mesh
@@ -90,33 +95,39 @@ def fit(
     """
     name = "cp.fit"
     made = as_tensor(name, tensor, entry_weights, entry_constants)
-    solver, why = _solver(name, options)
-    plan, objective, given, key = solver.problem(name, made, rank, key, init)
-    if not isinstance(solver, NLS):
-        result = solver.fit(name, made, rank, key, init)
-        return result._replace(stages=(Stage(why, result.iterations, None),))
+    solver = _solver(name, options)
+    plan, objective, given, key = solver._problem(name, made, rank, key, init)
     sizes = tuple(min(n, plan.rank + _OVERSAMPLED) for n in made.shape)
+    if isinstance(solver, ALS):
+        result = solver.fit(name, made, rank, key, init)
+        stage = Stage(f"als, for constraints of the kinds {_kinds(options)}", result.iterations)
+        return result._replace(stages=(stage,))
     if _compressible(objective, sizes):
-        return _by_core(name, made, sizes, plan, given, key, solver)
-    if objective.has_functions or plan.restarts > 1:
-        return _by_another(name, made, plan, key, init, objective, solver)
-    result = solver.fit(name, made, rank, key, init)
-    passes = 3 if objective.by_grams else None
-    return result._replace(stages=(Stage(why, result.iterations, passes),))
+        before, model = _by_core(name, made, sizes, plan, given, key, solver)
+    elif objective.has_functions or plan.restarts > 1:
+        before, model = _by_another(name, made, plan, key, init, objective, solver)
+    else:
+        result = solver.fit(name, made, rank, key, init)
+        return result._replace(stages=(_of_nls(result, objective),))
+    last = _with(solver, restarts=1, algorithm=GaussNewton(sweeps=0))
+    result = last.fit(name, made, plan.rank, None, lax.stop_gradient(model))
+    return result._replace(stages=(*before, _of_nls(result, objective)))
 
 
-def _solver(name: str, options: Mapping[str, Any]) -> tuple[Solver, str]:
-    """The solver, its options bound, and in words what it was chosen for."""
-    constraints = _check.mapping(name, options.get("constraints") or {})
-    others = {type(c).__name__.lower() for c in constraints.values() if type(c) is not Nonnegative}
-    if not others:
-        return NLS(**options), "nls on the tensor"
-    what = f"for constraints of the kinds {', '.join(sorted(others))}"
+def _solver(name: str, options: Mapping[str, Any]) -> Solver:
+    """The solver of the last stage, its options bound."""
+    constraints = options.get("constraints")
+    constraints = {} if constraints is None else _check.mapping(name, constraints)
+    others = any(type(c) is not Nonnegative for c in constraints.values())
     gaussian = options.get("loss", losses.gaussian) == losses.gaussian
-    if gaussian and options.get("penalty") is None:
-        rest = {k: v for k, v in options.items() if k not in ("loss", "penalty")}
-        return ALS(**rest), f"als, {what}"
-    return GCP(**options), f"gcp, {what} under another loss"
+    if others and gaussian and options.get("penalty") is None:
+        return ALS(**{k: v for k, v in options.items() if k not in ("loss", "penalty")})
+    return NLS(**options)
+
+
+def _kinds(options: Mapping[str, Any]) -> str:
+    found = {type(c).__name__ for c in options["constraints"].values()}
+    return ", ".join(sorted(kind.lower() for kind in found - {Nonnegative.__name__}))
 
 
 def _compressible(objective: Objective, sizes: tuple[int, ...]) -> bool:
@@ -136,21 +147,23 @@ def _by_core(
     given: CPTensor | None,
     key: Array | None,
     solver: Solver,
-) -> CPResult:
-    """A fit in a core, the best of its restarts finished on the tensor."""
-    bases = jax.random.key(0) if key is None else jax.random.fold_in(key, 0)
-    small, status = compressed(sizes, 1, lax.stop_gradient(made), bases)
+) -> tuple[tuple[Stage, ...], CPTensor]:
+    """The best of several fits in a core, as a model of the tensor, and how it was found."""
+    of_bases, of_starts = jax.random.split(jax.random.key(0) if key is None else key)
+    small, status = core_and_bases(sizes, 1, lax.stop_gradient(made), of_bases)
     refuse_bad_data(name, status)
-    start = plan.kind if given is None else small.reduce(given)
-    inside = _with(solver, progress=False, callback=None)
-    first = inside.fit(name, Dense(small.core), plan.rank, key, start)
+    start: Any = plan.kind
+    if given is not None:
+        start = small.reduce(jax.tree.map(lambda a: a.astype(small.core.dtype), given))
+    first = _first(NLS, solver, ())
+    of_starts = of_starts if given is None else None
+    found = first.fit(name, as_tensor(name, small.core), plan.rank, of_starts, start)
     shape = " × ".join(map(str, sizes))
-    before = (
-        Stage(f"compressed to {shape}, the tensor being large", None, 5),
-        Stage(f"nls on the core{_best_of(plan)}", first.iterations, None),
+    stages = (
+        Stage(f"compressed to {shape}, the tensor being large", passes_once=_COMPRESSION),
+        Stage(f"nls on the core{_best_of(plan)}", found.iterations),
     )
-    model = jax.tree.map(lambda a: a.astype(made.dtype), small.expand(first.cp))
-    return _finished(name, made, plan, model, solver, before)
+    return stages, small.expand(found.cp)
 
 
 def _by_another(
@@ -161,32 +174,28 @@ def _by_another(
     init: str | CPTensor,
     objective: Objective,
     solver: Solver,
-) -> CPResult:
-    """The best of several fits by ALS, or by gradients, whose steps are cheap; then dear ones."""
-    kept = ["constraints", "nonnegative", "fixed_modes", "l2", "precision", "restarts"]
-    kept += ["loss", "penalty"] if objective.has_functions else []
-    kind = GCP if objective.has_functions else ALS
-    first = kind(**{option: getattr(solver, option) for option in kept})
-    found = first.fit(name, made, plan.rank, key, init)
-    steps = Stage(f"{first.algorithm.title.lower()}{_best_of(plan)}", found.iterations, None)
-    return _finished(name, made, plan, found.cp, solver, (steps,))
+) -> tuple[tuple[Stage, ...], CPTensor]:
+    """The best of several fits by ALS, or by gradients, whose steps are cheap."""
+    first = _first(ALS, solver, ("constraints", "nonnegative", "fixed_modes"))
+    if objective.has_functions:
+        own = ("loss", "penalty", "nonnegative", "constraints", "fixed_modes")
+        first = _first(GCP, solver, own)
+    found = first.fit(name, lax.stop_gradient(made), plan.rank, key, init)
+    what = f"{first.algorithm.title.lower()}{_best_of(plan)}"
+    return (Stage(what, found.iterations),), found.cp
 
 
-def _finished(
-    name: str,
-    made: Tensor,
-    plan: Plan,
-    model: CPTensor,
-    solver: Solver,
-    before: tuple[Stage, ...],
-) -> CPResult:
-    """The fit of the tensor itself that begins at a model, and what came before."""
-    last = _with(solver, restarts=1, algorithm=GaussNewton(sweeps=0))
-    result = last.fit(name, made, plan.rank, None, lax.stop_gradient(model))
-    # A step is a gradient, two passes, and an objective; products with the matrix, if they pass
-    # over the entries, are as many as it takes.
-    passes = 3 if made.uniform else None
-    return result._replace(stages=(*before, Stage("nls on the tensor", result.iterations, passes)))
+def _first(kind: Callable[..., Solver], solver: Solver, names: Sequence[str]) -> Solver:
+    """The solver of a first stage: options of the last, constants to derivatives."""
+    options = {name: getattr(solver, name) for name in (*names, "l2", "precision", "restarts")}
+    held = lambda a: lax.stop_gradient(a) if isinstance(a, Array) else a  # noqa: E731
+    return kind(**{name: jax.tree.map(held, value) for name, value in options.items()})
+
+
+def _of_nls(result: CPResult, objective: Objective) -> Stage:
+    """The stage on the tensor itself, whose inner products may pass over the entries."""
+    once = _ENDS if objective.by_grams else None
+    return Stage("nls on the tensor", result.iterations, once, _STEP)
 
 
 def _best_of(plan: Plan) -> str:
@@ -195,7 +204,6 @@ def _best_of(plan: Plan) -> str:
 
 def _with(solver: Solver, **changed: Any) -> Solver:
     """The same solver with other options."""
-    leaves, tree = jax.tree.flatten(solver)
-    other = jax.tree.unflatten(tree, leaves)
-    other.__dict__.update(changed)
+    other = copy(solver)
+    vars(other).update(changed)
     return other

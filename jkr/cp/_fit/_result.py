@@ -108,29 +108,46 @@ def unless_bad(scale: Scale, status: Any) -> Array:
     return jnp.where(scale.status == GOOD, status, BAD_DATA - 1 + scale.status)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("steps",), meta_fields=("what", "passes"))
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("steps",),
+    meta_fields=("what", "passes_once", "passes_each"),
+)
 @dataclass(frozen=True)
 class Stage:
     """One stage of `fit`.
 
     Attributes:
         what: in words, and why.
-        steps: how many it took, an integer scalar; None for one that has no steps.
-        passes: over the tensor, by every step, or by all of a stage without steps; None where that
-            depends on the data.
+        steps: how many it took, an integer scalar.
+        passes_once: over the tensor, before and after all steps; None where how many passes there
+            are depends on the data.
+        passes_each: by every step.
+
+    Example:
+        >>> import jax.numpy as jnp, jkr
+        >>> print(jkr.cp.Stage("nls on the tensor", jnp.array(3), 7, 3))
+        nls on the tensor (3 steps, 16 passes)
     """
 
     what: str
-    steps: Array | None
-    passes: int | None
+    steps: Array | int = 0
+    passes_once: int | None = None
+    passes_each: int = 0
+
+    @property
+    def passes(self) -> int | None:
+        """Over the tensor, all in all, of the slowest of a batch."""
+        if self.passes_once is None:
+            return None
+        return self.passes_once + self.passes_each * int(np.max(self.steps))
 
     def __str__(self) -> str:
-        """In words, of the slowest of a batch."""
-        steps = None if self.steps is None else int(np.max(self.steps))
-        passes = self.passes if steps is None or self.passes is None else steps * self.passes
-        costs = [] if passes is None else [f"{passes} passes"]
-        costs += [] if steps is None else [f"{steps} steps"]
-        return self.what + (f" ({', '.join(reversed(costs))})" if costs else "")
+        """In words."""
+        steps, passes = int(np.max(self.steps)), self.passes
+        costs = [f"{steps} steps"] if steps else []
+        costs += [] if passes is None else [f"{passes} passes"]
+        return f"{self.what} ({', '.join(costs)})" if costs else self.what
 
 
 class CPResult(NamedTuple):
@@ -159,7 +176,7 @@ class CPResult(NamedTuple):
             instead; of float16 and bfloat16 data, before rounding; inf where it is not finite.
             Derivatives through the fit are in error by about this times the condition of the
             problem.
-        history: fit after each sweep of `als`, or objective after each step of `gcp`,
+        history: fit after each sweep of `als`, or objective after each step of `gcp` and `nls`,
             (max_iters,), padded with its last value, which is exact. The fit is from
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not

@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     Attributes:
         kind: of start, "given" if it is a model.
         rank: R.
-        restarts: how many random starts.
+        restarts: how many random starts, fitted together or one after the other.
         max_iters: largest number of steps.
     """
 
@@ -66,7 +66,7 @@ def fit(
     key: Any,
     tol: Array,
 ) -> CPResult:
-    """The best of several fits, begun side by side."""
+    """The best of several fits."""
     # Inside `shard_map` all lanes may share a start or a fixed factor, but not what they fit.
     objective, given, tol = alike(objective, given, tol)
     wide = objective.astype(accumulator(objective.dtype))
@@ -238,7 +238,12 @@ def _bar(total: int, title: str) -> Any:
 
 def best(algorithm: Algorithm, results: CPResult) -> CPResult:
     """Of several results, stacked in front, the best fit, or the least objective."""
-    score = results.fit if algorithm.watches == "fit" else -results.history[..., -1]
+    score = results.fit
+    if algorithm.watches == "objective":
+        objective = results.history[..., -1]
+        # All of them may be out of range where the fits are not.
+        told = jnp.any(jnp.isfinite(objective) & (objective != 0))
+        score = jnp.where(told, -objective, score)
     k = jnp.argmax(jnp.where(jnp.isfinite(score), score, -jnp.inf))
     return jax.tree.map(lambda a: a[k], results)
 

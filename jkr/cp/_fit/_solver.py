@@ -177,7 +177,7 @@ class Solver:
             ValueError: as in a call.
         """
         name = f"{self.name}.init"
-        plan, objective, given, key = self.problem(name, as_tensor(name, tensor), rank, key, init)
+        plan, objective, given, key = self._problem(name, as_tensor(name, tensor), rank, key, init)
         plan = plan._replace(restarts=1, max_iters=0)
         state, scale = _run.first(plan, self.algorithm, objective, given, key)
         refuse_bad_data(name, unless_bad(scale, CONVERGED), objective.terms[0].loss)
@@ -209,7 +209,7 @@ class Solver:
         self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor
     ) -> CPResult:
         """The call, in the name of the function that the user called."""
-        plan, objective, given, key = self.problem(name, tensor, rank, key, init)
+        plan, objective, given, key = self._problem(name, tensor, rank, key, init)
         real = jnp.finfo(accumulator(objective.dtype)).dtype
         tol = _check.at_least_zero(name, "tol", self.tol, real)
         problem = plan, self.algorithm, objective, given, key, tol
@@ -223,7 +223,7 @@ class Solver:
         refuse_bad_data(name, result.status, objective.terms[0].loss)
         return result
 
-    def problem(
+    def _problem(
         self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor
     ) -> tuple[Plan, Objective, CPTensor | None, Array | None]:
         """Everything that a fit needs but tol, checked."""

@@ -353,13 +353,13 @@ class Objective:
 
     def gauss_newton_matrix(self, weights: Array, free: Factors) -> Array:
         """JᴴHJ + l2 written out, for the free factors one below the other, where it is of Grams."""
-        factors, total = self.factors(free), jnp.zeros((), weights.dtype)
-        for term in self.terms:
-            framed_cross = lambda n, m: framed(cross_gram(factors, n, m), weights)  # noqa: E731
-            total = total + term.times_weight(tangent_matrix(factors, self.free, framed_cross))
+        factors = self.factors(free)
+        cross = lambda n, m: framed(cross_gram(factors, n, m), weights)  # noqa: E731
+        matrix = tangent_matrix(factors, self.free, cross)
         l2 = jnp.asarray(self.l2, weights.real.dtype).astype(weights.dtype)
         pairs = zip(self.free, free, strict=True)
         held = [jnp.full(a.size, l2 if self._bears_l2(n) else 0, a.dtype) for n, a in pairs]
+        total = sum(term.times_weight(matrix) for term in self.terms)
         return total + jnp.diag(jnp.concatenate(held))
 
     def with_l2(self, n: int, G: Array) -> Array:

@@ -46,7 +46,7 @@ from jkr.cp._solvers._gcp import scaled_start
 from jkr.cp.constraints import Fixed, Free, Nonnegative
 from jkr.tensors._tensor import GOOD, Scale
 
-_WRITTEN_OUT = 800  # real unknowns up to which the matrix is
+_WRITTEN_OUT = 800  # unknowns up to which the matrix is
 _STEPS = 100  # of conjugate gradients
 _INEXACT = 0.1  # largest relative residual of theirs
 _FEW, _MANY = 1, 20  # sweeps of ALS before the first step
@@ -65,8 +65,8 @@ class NLSState(NamedTuple):
             factors as given. For a float16 or bfloat16 tensor it is in float32.
         objective: of the model, a real scalar; NaN where something was not finite.
         value: the same in units of the data, which is in range wherever they are.
-        change: the stationarity of the model, as in `CPResult`, a real scalar; zero once a step
-            predicts less than rounding.
+        change: the stationarity of the model before the step, as in `CPResult`, a real scalar; zero
+            once a step predicts less than rounding.
         iteration: steps done, those refused included, an integer scalar.
         damping: μ over the largest entry of the diagonal of JᴴHJ, a real scalar.
         growth: by what μ is multiplied when the next step is refused, a real scalar.
@@ -269,7 +269,7 @@ def _inverse_by_columns(
     by_blocks: Solve,
     tolerance: Array,
 ) -> Solve:
-    """(JᴴJ + μI)⁻¹ in the span of each factor's columns, R coordinates each, and beyond it.
+    """(JᴴJ + μI)⁻¹ in the span of each factor's columns, min(I, R) coordinates, and beyond it.
 
     There the matrix is that of the coordinates of the factors; beyond, its diagonal blocks.
     """
