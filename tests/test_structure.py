@@ -8,12 +8,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from structure import equations, largest_array, products_with_arrays_of, size_of
 
 import jkr
 from jkr import cp
 from jkr._contractions import _partial, _passes
+from jkr._linalg._order import in_turn
 
 KEY = jax.random.key(0)
 
@@ -216,3 +218,13 @@ def test_a_sharded_tensor_is_never_gathered():
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "sharded as it was" in run.stdout
+
+
+def test_calls_of_lapack_wait_for_each_other():
+    # Batches of them at the same time may wait for each other's threads for ever. The second alone
+    # is asked for: if it did not depend on the first, that would be left out.
+    matrices = [jnp.stack([jnp.eye(n)] * 3) for n in (4, 5)]
+    second = jax.jit(lambda *ms: in_turn(jnp.linalg.eigvalsh, ms)[1])
+    text = second.lower(*matrices).as_text()
+    assert text.count("syevd") == 2
+    assert np.array_equal(second(*matrices), np.ones((3, 5)))

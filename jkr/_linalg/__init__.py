@@ -7,7 +7,8 @@
 - `_hals`, `_admm`: the same with nonnegative solutions, and with any proximal operator;
 - `_prox`: nearest points and soft thresholds;
 - `_tangent_space`: the Gram matrix of the tangent vectors of a CP model, and the gauge;
-- `_cg`: large symmetric systems, known by their products;
+- `_cg`: large symmetric systems, known by their products; `_lobpcg`: their weakest direction;
+- `_order`: what is done before something else is;
 - `_loops`: loops and branches, inside `jax.shard_map` too;
 - `_tangents`: what derivative rules ask of tangents; derivatives of elementwise functions.
 """

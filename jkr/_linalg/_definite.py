@@ -6,14 +6,14 @@ the rows K are replaced by −I,
     A ← A (its rows and columns K set to 0) − U D⁻¹ Uᴴ
 
 turns a Hermitian A into −A⁻¹ once all blocks are through. The blocks D are small, and inverted by
-the pivoted elimination of `_solve`, so all else is matrix products: as fast as those are on any
+the pivoted elimination of `_psd`, so all else is matrix products: as fast as those are on any
 device and in any batch, with no LAPACK, whose threads and XLA's get in each other's way on a CPU (a
 factorisation of 240 unknowns then took 250 ms instead of 0.4). Inverse and refined solve cost about
 as much as four products of the matrix's size.
 
 G is scaled to a unit diagonal first, so that columns of very different scale are told from
 dependent ones; a pivot no larger than rounding gets a row of zeros in the inverse, and a flag.
-`_solve` is for small matrices in inner loops, and gives minimum norm.
+`_psd` is for small matrices in inner loops, and gives minimum norm.
 """
 
 from collections.abc import Callable

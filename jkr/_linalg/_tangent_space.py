@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jkr._linalg._order import in_turn
 from jkr._linalg._small import gram, matmul, product_of_others
 
 Factors = Sequence[Array]
@@ -24,12 +25,12 @@ CrossGram = Callable[[int, int], Array]
 
 def compressed(units: Factors) -> tuple[Factors, Factors]:
     """Coordinates of the columns in an orthonormal basis of their span, and that basis."""
-    small, bases = [], []
-    for a in units:
+
+    def basis_and_inside(a: Array) -> tuple[Array, Array]:
         rows, rank = a.shape
-        basis, inside = jnp.linalg.qr(a) if rows > rank else (jnp.eye(rows, dtype=a.dtype), a)
-        small.append(inside)
-        bases.append(basis)
+        return jnp.linalg.qr(a) if rows > rank else (jnp.eye(rows, dtype=a.dtype), a)
+
+    bases, small = zip(*in_turn(basis_and_inside, units), strict=True)
     return small, bases
 
 

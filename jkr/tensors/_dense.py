@@ -17,6 +17,7 @@ from jkr._contractions import _elementwise, _passes
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._loops import scan
 from jkr._linalg._norms import column_norms, square_root
+from jkr._linalg._order import after
 from jkr._linalg._small import by_pairs, gram, matmul, pair_columns, product_of_others, square
 from jkr.tensors._tensor import (
     BAD_ENTRIES,
@@ -222,7 +223,7 @@ class Dense(Tensor):
         upper = jnp.einsum(f"{letters},{columns}->{kept}r", w, *pairs, precision="highest")
         return square(upper, factors[0].shape[1])
 
-    def leading(self, mode: int, count: int) -> Array:
+    def leading(self, mode: int, count: int, done: Array | None = None) -> Array:
         """The eigenvectors of the unfolding's Gram, unobserved entries as zeros.
 
         Where the mode is longer than all others together, those of the smaller Gram
@@ -232,9 +233,12 @@ class Dense(Tensor):
         others = x.size // x.shape[mode]
         if x.shape[mode] <= others:
             G = _unfolding_gram(x, mode, sharded=self.sharded)
+            (G,) = (G,) if done is None else after((G,), done)
             return jnp.linalg.eigh(G)[1][:, ::-1][:, :count]
         X = jnp.moveaxis(x, mode, 0).reshape(x.shape[mode], others)
-        columns = matmul(X, jnp.linalg.eigh(gram(X, X))[1][:, ::-1][:, :count])
+        G = gram(X, X)
+        (G,) = (G,) if done is None else after((G,), done)
+        columns = matmul(X, jnp.linalg.eigh(G)[1][:, ::-1][:, :count])
         norms = column_norms(columns)
         return columns / jnp.where(norms > 0, norms, 1).astype(x.dtype)[None, :]
 

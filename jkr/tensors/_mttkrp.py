@@ -5,13 +5,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions import _mttkrp as dense
 from jkr._linalg._dtypes import Precision, promoted, with_weights
+from jkr._linalg._order import after
 from jkr._linalg._small import pair_columns, square
 from jkr._mesh import any_mesh, is_sharded
 from jkr.tensors._as_tensor import as_tensor, is_tensor, with_dtype
@@ -188,20 +188,10 @@ def tensor_mttkrps(
             there = [n for n in part.modes if n in wanted]
             if there:
                 if found:  # what two passes make on the way is not held at once
-                    factors = _after(tuple(factors), next(reversed(found.values())))
+                    factors = after(tuple(factors), next(reversed(found.values())))
                 read = part.contract(factors)
                 found |= {n: part.mttkrp(read, factors, n) for n in there}
         return found
 
     found = jax.checkpoint(kernel, prevent_cse=False)(tensor, tuple(factors))
     return tuple(found[n].astype(tensor.dtype) for n in wanted)
-
-
-def _after(arrays: tuple[Array, ...], done: Array) -> tuple[Array, ...]:
-    """The same arrays, not known before another is.
-
-    XLA drops barriers before it orders a program; what depends on a comparison that is never true
-    has to wait. So two large intermediates that are made one after the other share their memory.
-    """
-    never = done.ravel()[0].real > jnp.inf
-    return tuple(jnp.where(never, jnp.zeros((), a.dtype), a) for a in arrays)

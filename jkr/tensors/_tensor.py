@@ -16,6 +16,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jkr._linalg._dtypes import Precision
+from jkr._linalg._order import after
 
 Factors = Sequence[Array]
 Entrywise = Callable[[Array, Array], tuple[Array, Any]]
@@ -144,11 +145,12 @@ class Tensor(ABC):
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """How large it is, and whether all that is observed lies between low and high."""
 
-    def leading(self, mode: int, count: int) -> Array:
+    def leading(self, mode: int, count: int, done: Array | None = None) -> Array:
         """About the leading left singular vectors of an unfolding, (I_mode, count).
 
         count is at most the smaller side of the unfolding. They are the left vectors of a sketch,
-        its product with random columns: any columns will do, so that no key is asked for.
+        its product with random columns: any columns will do, so that no key is asked for. What is
+        done comes before the call of LAPACK.
         """
         columns = min(count + 8, self.shape[mode])
         keys = jax.random.split(jax.random.key(0), self.ndim)
@@ -158,6 +160,7 @@ class Tensor(ABC):
         ]
         (part,) = (part for part in self.passes("highest") if mode in part.modes)
         y = part.mttkrp(part.contract(sketch), sketch, mode)
+        (y,) = (y,) if done is None else after((y,), done)
         return jnp.linalg.svd(y, full_matrices=False)[0][:, :count]
 
     def cross_gram(self, factors: Factors, n: int, m: int) -> Array:

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._norms import power_of_two, square_root, times
+from jkr._linalg._order import in_turn
 from jkr._linalg._small import gram, matmul
 from jkr._mesh import any_mesh
 from jkr.cp._fit._result import unless_bad
@@ -190,20 +191,22 @@ def _sketched(tensor: Tensor, sizes: tuple[int, ...], key: Array) -> list[Array]
     pairs = zip(keys, tensor.shape, strict=True)
     columns = tuple(jax.random.normal(k, (n, count), tensor.dtype) for k, n in pairs)
     ys = tensor_mttkrps(tensor, columns, "highest")
-    return [_orthonormal(y, size) for y, size in zip(ys, sizes, strict=True)]
+    return in_turn(_orthonormal, ys, sizes)
 
 
 def _refined(tensor: Tensor, bases: Sequence[Array]) -> list[Array]:
     """Bases of what each unfolding is once the others are projected, by subspace iteration."""
-    found = []
-    for n, q in enumerate(bases):
-        if q.shape[0] > q.shape[1]:
-            y = tensor.project_others(bases, n)
-            y = times(y, 1 / power_of_two(y))
-            for _ in range(_TURNS):
-                q = _orthonormal(matmul(y, gram(y, q)), q.shape[1])
-        found.append(q)
-    return found
+
+    def refined(q: Array, n: int) -> Array:
+        if q.shape[0] == q.shape[1]:
+            return q
+        y = tensor.project_others(bases, n)
+        y = times(y, 1 / power_of_two(y))
+        for _ in range(_TURNS):
+            q = _orthonormal(matmul(y, gram(y, q)), q.shape[1])
+        return q
+
+    return in_turn(refined, bases, range(len(bases)))
 
 
 def _orthonormal(y: Array, size: int) -> Array:

@@ -28,6 +28,7 @@ from jax.flatten_util import ravel_pytree
 
 from jkr._linalg._lobpcg import weakest
 from jkr._linalg._loops import cond
+from jkr._linalg._order import after, in_turn
 from jkr._linalg._psd import inverse_roots, rows_by_roots
 from jkr._linalg._small import gram, matmul
 from jkr._linalg._tangent_space import off_gauge, tangent_matrix
@@ -221,6 +222,7 @@ def _all_directions(point: _Point, noise: Array) -> Array:
     enough = jnp.maximum((noise * largest) ** 2, 64 * eps * eye.shape[0] * point.largest)
     root = jnp.linalg.cholesky(S - enough.astype(S.dtype) * eye)
     sure = jnp.all(jnp.isfinite(root))
+    (S,) = after((S,), root)  # under `vmap` both are done
     return cond(
         sure, lambda *_: jnp.zeros_like(point.size), partial(_errors_of_all, point), S, noise
     )
@@ -247,7 +249,7 @@ def _errors_of_all(point: _Point, S: Array, noise: Array) -> Array:
     spread = (
         rows * jnp.sqrt(jax.vmap(point.variance)(rows, values, null)).astype(rows.dtype)[:, None]
     )
-    errors = jnp.stack([_largest_singular_value(v) for v in jax.vmap(point.factors)(spread)])
+    errors = jnp.stack(in_turn(_largest_singular_value, jax.vmap(point.factors)(spread)))
     return jnp.where(endless, jnp.inf, noise * errors / point.size)
 
 

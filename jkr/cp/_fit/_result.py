@@ -128,6 +128,8 @@ class Stage:
         >>> import jax.numpy as jnp, jkr
         >>> print(jkr.cp.Stage("nls on the tensor", jnp.array(3), 7, 3))
         nls on the tensor (3 steps, 16 passes)
+
+    Source: as `fit`; [BA98].
     """
 
     what: str

@@ -1,5 +1,7 @@
 """Where a fit begins: random factors, leading singular vectors, or a model that the user gives."""
 
+from math import prod
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -91,13 +93,11 @@ def _leading_vectors(tensor: Tensor, rank: int, key: Array | None) -> CPTensor:
 
     Columns beyond the rank of an unfolding are random.
     """
-    size, factors = 1, []
-    for dim in tensor.shape:
-        size *= dim
+    size, factors = prod(tensor.shape), []
     extra = None if key is None else random(key, tensor.shape, rank, dtype=tensor.dtype).factors
     for n, dim in enumerate(tensor.shape):
         count = min(rank, dim, size // dim)
-        columns = tensor.leading(n, count)
+        columns = tensor.leading(n, count, factors[-1] if factors else None)
         if extra is not None and count < rank:
             columns = jnp.concatenate([columns, extra[n][:, count:] / dim**0.5], axis=1)
         factors.append(columns)

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jkr import _check
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._norms import squared_distance
+from jkr._linalg._order import in_turn
 from jkr._linalg._small import gram, product_of_others
 from jkr._linalg._tangent_space import (
     compressed,
@@ -129,11 +130,13 @@ def _spectrum(units: Sequence[Array]) -> Array:
     order, rank = len(units), units[0].shape[1]
     small, _ = compressed(units)
     S = tangent_gram(small, partial(cross_gram, small))
-    inside = jnp.linalg.eigvalsh(S)[: -(order - 1) * rank]
     grams = [gram(a, a) for a in units]
+    others = [product_of_others(grams, n) for n in range(order)]
+    all_of, *of_rows = in_turn(jnp.linalg.eigvalsh, [S, *others])
+    inside = all_of[: -(order - 1) * rank]
     outside = [
-        jnp.tile(jnp.linalg.eigvalsh(product_of_others(grams, n)), a.shape[0] - b.shape[0])
-        for n, (a, b) in enumerate(zip(units, small, strict=True))
+        jnp.tile(values, a.shape[0] - b.shape[0])
+        for values, a, b in zip(of_rows, units, small, strict=True)
     ]
     return jnp.sort(jnp.concatenate([inside, *outside]))[::-1]
 
