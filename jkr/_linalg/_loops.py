@@ -146,7 +146,12 @@ def _equation(eqn: Any, axes: Axes, args: list) -> list:
         body = lambda carry: _done(params["body_jaxpr"], axes, [*args[c:b], *carry])  # noqa: E731
         return lax.while_loop(ends, body, args[b:])
     if name == "scan":
-        c, n = params["num_consts"], params["num_carry"]
+        # What is sliced, or stacked, has an axis less in the body; JAX counts them by names that
+        # changed.
+        body = params["jaxpr"].jaxpr
+        same = lambda a, b: a.aval.ndim == b.aval.ndim  # noqa: E731
+        n = sum(map(same, eqn.outvars, body.outvars))
+        c = sum(map(same, eqn.invars, body.invars)) - n
 
         def turn(carry: list, x: list) -> tuple[list, list]:
             outs = _done(params["jaxpr"], axes, [*args[:c], *carry, *x])
