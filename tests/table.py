@@ -70,6 +70,15 @@ def rank_one_reference(x, l2=0.0):
     return (s[0] - l2).astype(u.dtype) * u[:, :1] * v[:1]
 
 
+def of_rank_one(fit, max_iters):
+    """A fit of a matrix to its end."""
+
+    def fitted(x):
+        return fit(x, 1, key=jax.random.key(0), tol=0, max_iters=max_iters).cp.full()
+
+    return Row(fitted, rank_one_reference, ((3, 3),))
+
+
 def expanded(small):
     """What a compressed matrix stands for."""
     return small.bases[0] @ small.core @ small.bases[1].T
@@ -779,34 +788,10 @@ ROWS: dict[str, list[Row]] = {
             ((3, 3), ()),
         )
     ],
-    "cp.als": [
-        Row(
-            lambda x: cp.als(x, 1, key=jax.random.key(0), max_iters=300, tol=0).cp.full(),
-            rank_one_reference,
-            ((3, 3),),
-        )
-    ],
-    "cp.gcp": [
-        Row(
-            lambda x: cp.gcp(x, 1, key=jax.random.key(0), max_iters=200, tol=0).cp.full(),
-            rank_one_reference,
-            ((3, 3),),
-        )
-    ],
-    "cp.nls": [
-        Row(
-            lambda x: cp.nls(x, 1, key=jax.random.key(0), tol=0, max_iters=500).cp.full(),
-            rank_one_reference,
-            ((3, 3),),
-        )
-    ],
-    "cp.fit": [
-        Row(
-            lambda x: cp.fit(x, 1, key=jax.random.key(0), tol=0, max_iters=500).cp.full(),
-            rank_one_reference,
-            ((3, 3),),
-        )
-    ],
+    "cp.als": [of_rank_one(cp.als, 300)],
+    "cp.gcp": [of_rank_one(cp.gcp, 200)],
+    "cp.nls": [of_rank_one(cp.nls, 500)],
+    "cp.fit": [of_rank_one(cp.fit, 500)],
     "cp.compress": [
         Row(
             lambda a, b: expanded(cp.compress(a @ b.T, 3, key=jax.random.key(0))),

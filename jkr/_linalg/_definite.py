@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr._linalg._loops import alike, fori_loop
-from jkr._linalg._psd import eliminate, implicit_solve
+from jkr._linalg._psd import eliminate, implicit_solve, to_unit_diagonal
 from jkr._linalg._small import matmul
 
 _BLOCK = 32  # columns swept at a time
@@ -52,9 +52,7 @@ def definite_solve(G: Array, b: Array) -> tuple[Array, Array]:
 def definite_inverse(G: Array) -> tuple[Callable[[Array], Array], Array]:
     """The same for any number of right-hand sides: what solves, and whether G is singular."""
     fixed = lax.stop_gradient(G)
-    diagonal = jnp.diagonal(fixed).real
-    scale = jnp.where(diagonal > 0, lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)
-    scale = scale.astype(G.dtype)
+    scale = to_unit_diagonal(fixed)
     inverse, singular = _swept(scale[:, None] * fixed * scale[None, :])
     inverse = scale[:, None] * inverse * scale[None, :]
     return lambda b: implicit_solve(G, b, lambda v: matmul(inverse, v)), singular

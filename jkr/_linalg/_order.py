@@ -11,21 +11,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import lax
 
 
-def after(arrays: tuple[Array, ...], done: Any) -> tuple[Array, ...]:
-    """The same arrays, not known before others are."""
-    first = jax.tree.leaves(done)[0]
-    never = jax.lax.stop_gradient(first).ravel()[0].real > jnp.inf
-    return tuple(jnp.where(never, jnp.zeros((), a.dtype), a) for a in arrays)
+def after(arrays: Any, done: Any) -> Any:
+    """The same arrays, not known before others are, if there are any."""
+    others = jax.tree.leaves(done)
+    if not others:
+        return arrays
+    never = lax.stop_gradient(others[0]).ravel()[0].real > jnp.inf
+    return jax.tree.map(lambda a: jnp.where(never, jnp.zeros((), a.dtype), a), arrays)
 
 
 def in_turn(f: Callable[..., Any], *sequences: Sequence[Any]) -> list[Any]:
     """[f(a, …), …], one after the other; the first arguments are arrays."""
     found: list[Any] = []
     for a, *rest in zip(*sequences, strict=True):
-        if found:
-            (a,) = after((a,), found[-1])
-        found.append(f(a, *rest))
+        found.append(f(after(a, found[-1:]), *rest))
     return found

@@ -76,15 +76,19 @@ def implicit_solve(G: Array, b: Array, inverse: Callable[[Array], Array]) -> Arr
 def inverse_root(G: Array, *, minimum_norm: bool = True) -> Array:
     """F with G⁺ = FᴴF, (R, R), or a generalised inverse where no minimum norm is asked for."""
     eps = float(jnp.finfo(G.dtype).eps)
-    diagonal = jnp.diagonal(G).real
-    usable = diagonal > 0
-    scale = jnp.where(usable, lax.rsqrt(jnp.where(usable, diagonal, 1)), 1).astype(G.dtype)
+    scale = to_unit_diagonal(G)
     E, pivots = eliminate(scale[:, None] * G * scale[None, :], max(G.shape[0], 16) * eps)
     E, null = E * scale[None, :], pivots == 0
     F = jnp.where(null, 0, lax.rsqrt(jnp.where(null, 1, pivots))).astype(G.dtype)[:, None] * E
     if not minimum_norm:
         return F
     return cond(null.any(), _project, lambda F, E, null: F, F, E, null)
+
+
+def to_unit_diagonal(G: Array) -> Array:
+    """D, (R,), such that D G D has ones on its diagonal, or what is there that is not positive."""
+    diagonal = jnp.diagonal(G).real
+    return lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)).astype(G.dtype)
 
 
 def inverse_roots(G: Array) -> Array:
@@ -120,8 +124,7 @@ def is_singular(G: Array, tolerance: float) -> Array:
 
     Not by LAPACK's Cholesky, for which JAX would import SciPy during the first call.
     """
-    diagonal = jnp.diagonal(G).real
-    scale = lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)).astype(G.dtype)
+    scale = to_unit_diagonal(G)
     _, pivots = eliminate(scale[:, None] * G * scale[None, :], tolerance)
     return ~jnp.all(pivots > 0)
 

@@ -233,12 +233,9 @@ class Dense(Tensor):
         others = x.size // x.shape[mode]
         if x.shape[mode] <= others:
             G = _unfolding_gram(x, mode, sharded=self.sharded)
-            (G,) = (G,) if done is None else after((G,), done)
-            return jnp.linalg.eigh(G)[1][:, ::-1][:, :count]
+            return jnp.linalg.eigh(after(G, done))[1][:, ::-1][:, :count]
         X = jnp.moveaxis(x, mode, 0).reshape(x.shape[mode], others)
-        G = gram(X, X)
-        (G,) = (G,) if done is None else after((G,), done)
-        columns = matmul(X, jnp.linalg.eigh(G)[1][:, ::-1][:, :count])
+        columns = matmul(X, jnp.linalg.eigh(after(gram(X, X), done))[1][:, ::-1][:, :count])
         norms = column_norms(columns)
         return columns / jnp.where(norms > 0, norms, 1).astype(x.dtype)[None, :]
 

@@ -187,8 +187,8 @@ def tensor_mttkrps(
         for part in tensor.passes(precision):
             there = [n for n in part.modes if n in wanted]
             if there:
-                if found:  # what two passes make on the way is not held at once
-                    factors = after(tuple(factors), next(reversed(found.values())))
+                # What two passes make on the way is not held at once.
+                factors = after(tuple(factors), list(found.values())[-1:])
                 read = part.contract(factors)
                 found |= {n: part.mttkrp(read, factors, n) for n in there}
         return found

@@ -160,8 +160,7 @@ class Tensor(ABC):
         ]
         (part,) = (part for part in self.passes("highest") if mode in part.modes)
         y = part.mttkrp(part.contract(sketch), sketch, mode)
-        (y,) = (y,) if done is None else after((y,), done)
-        return jnp.linalg.svd(y, full_matrices=False)[0][:, :count]
+        return jnp.linalg.svd(after(y, done), full_matrices=False)[0][:, :count]
 
     def cross_gram(self, factors: Factors, n: int, m: int) -> Array:
         """Σ W over all indices but those of two modes, with pairs of the other factors.

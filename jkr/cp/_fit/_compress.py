@@ -107,15 +107,16 @@ def _turned(name: str, cp: CPTensor, shape: tuple[int, ...], matrices: Sequence[
     """The model with every factor multiplied by a matrix."""
     weights, factors = checked(name, cp)
     _check.same_shape(name, tuple(a.shape[0] for a in factors), shape)
-    return _multiplied(CPTensor(weights, tuple(factors)), tuple(matrices))
+    return _products(matrices, weights, factors)
 
 
 @jax.jit
-def _multiplied(cp: CPTensor, matrices: tuple[Array, ...]) -> CPTensor:
+def _products(matrices: Sequence[Array], weights: Array, factors: Sequence[Array]) -> CPTensor:
     """The same, in one program."""
-    weights, *arrays = promoted(cp.weights, *cp.factors, *matrices)
-    pairs = zip(arrays[len(matrices) :], arrays, strict=False)
-    return CPTensor(weights, tuple(matmul(m, a).astype(a.dtype) for m, a in pairs))
+    weights, *factors = promoted(weights, *factors, *matrices)[: 1 + len(matrices)]
+    pairs = zip(matrices, factors, strict=True)
+    products = (matmul(m.astype(a.dtype), a).astype(a.dtype) for m, a in pairs)
+    return CPTensor(weights, tuple(products))
 
 
 @any_mesh

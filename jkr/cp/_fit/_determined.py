@@ -30,7 +30,7 @@ from jkr._linalg._lobpcg import weakest
 from jkr._linalg._loops import cond
 from jkr._linalg._order import after, in_turn
 from jkr._linalg._psd import inverse_roots, rows_by_roots
-from jkr._linalg._small import gram, matmul
+from jkr._linalg._small import framed, gram, matmul
 from jkr._linalg._tangent_space import off_gauge, tangent_matrix
 from jkr.cp import losses
 from jkr.cp._fit._result import ROUGH, UNDETERMINED, UNSETTLED, CPResult
@@ -155,8 +155,6 @@ class _Point(NamedTuple):
     def matrix(self) -> Array:
         """JᴴWJ written out, (p, p), without the projections."""
         factors, tensor = self.problem.factors(self.free), self.problem.terms[0].tensor
-        frame = self.weights.conj()[:, None] * self.weights[None, :]
-        frame = frame / self.weight.astype(frame.dtype)
         free = self.problem.free
         cross = {(n, m): tensor.cross_gram(factors, n, m) for n in free for m in free if n < m}
 
@@ -169,11 +167,11 @@ class _Point(NamedTuple):
             pairs = factors[m].conj()[:, :, None] * factors[m][:, None, :]
             return jnp.sum(G * pairs[None], axis=1)
 
-        def framed(n: int, m: int) -> Array:
-            G = of_rows(n) if n == m else cross[n, m]
-            return G * frame.reshape((1,) * (G.ndim - 2) + frame.shape)
+        def relative(n: int, m: int) -> Array:
+            G = framed(of_rows(n) if n == m else cross[n, m], self.weights)
+            return G / self.weight.astype(G.dtype)
 
-        return tangent_matrix(factors, free, framed)
+        return tangent_matrix(factors, free, relative)
 
     def scaled(self, vs: Factors) -> Factors:
         """A change times the scales of components."""
@@ -222,7 +220,7 @@ def _all_directions(point: _Point, noise: Array) -> Array:
     enough = jnp.maximum((noise * largest) ** 2, 64 * eps * eye.shape[0] * point.largest)
     root = jnp.linalg.cholesky(S - enough.astype(S.dtype) * eye)
     sure = jnp.all(jnp.isfinite(root))
-    (S,) = after((S,), root)  # under `vmap` both are done
+    S = after(S, root)  # under `vmap` both are done
     return cond(
         sure, lambda *_: jnp.zeros_like(point.size), partial(_errors_of_all, point), S, noise
     )

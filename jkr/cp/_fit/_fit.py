@@ -156,7 +156,6 @@ def _by_core(
     if given is not None:
         start = small.reduce(jax.tree.map(lambda a: a.astype(small.core.dtype), given))
     first = _first(NLS, solver, ())
-    of_starts = of_starts if given is None else None
     found = first.fit(name, as_tensor(name, small.core), plan.rank, of_starts, start)
     shape = " × ".join(map(str, sizes))
     stages = (
@@ -176,10 +175,8 @@ def _by_another(
     solver: Solver,
 ) -> tuple[tuple[Stage, ...], CPTensor]:
     """The best of several fits by ALS, or by gradients, whose steps are cheap."""
-    first = _first(ALS, solver, ("constraints", "nonnegative", "fixed_modes"))
-    if objective.has_functions:
-        own = ("loss", "penalty", "nonnegative", "constraints", "fixed_modes")
-        first = _first(GCP, solver, own)
+    kind, own = (GCP, ("loss", "penalty")) if objective.has_functions else (ALS, ())
+    first = _first(kind, solver, ("constraints", "nonnegative", "fixed_modes", *own))
     found = first.fit(name, lax.stop_gradient(made), plan.rank, key, init)
     what = f"{first.algorithm.title.lower()}{_best_of(plan)}"
     return (Stage(what, found.iterations),), found.cp

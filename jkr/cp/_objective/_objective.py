@@ -244,10 +244,8 @@ class Objective:
 
     def gradient(self, weights: Array, free: Factors) -> Factors:
         """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors; without what is only a prox."""
-        model, total = (
-            CPTensor(weights, self.factors(free)),
-            self._slopes_of_penalties(weights, free),
-        )
+        model = CPTensor(weights, self.factors(free))
+        total = self._slopes_of_penalties(weights, free)
         for term in self.terms:
             slopes = self.movable(self._data_gradient(term, model))
             slopes = (term.times_weight(s * weights.conj()[None, :]) for s in slopes)

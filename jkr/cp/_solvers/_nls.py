@@ -25,7 +25,7 @@ Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber8
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -297,13 +297,7 @@ def _inverse(
 ) -> Solve:
     """(JᴴHJ + μI)⁻¹ by the matrix written out, where that is small, or by conjugate gradients."""
     if problem.by_grams and problem.penalty is None and sum(a.size for a in free) <= _WRITTEN_OUT:
-        flat, back = lambda vs: ravel_pytree(vs)[0], ravel_pytree(free)[1]
-        moves = flat(moving_part(tuple(map(jnp.ones_like, free)))) != 0
-        S = problem.gauss_newton_matrix(weights, free)
-        S = jnp.where(moves[:, None] & moves[None, :], S, 0)
-        solve, _ = definite_inverse(S + mu.astype(S.dtype) * jnp.eye(len(S), dtype=S.dtype))
-        return lambda b: back(solve(flat(b)))
-
+        return _inverse_written_out(problem, weights, free, moving_part, mu)
     flat, back = lambda vs: as_vector(vs)[0], as_vector(free)[1]
     curved = problem.gauss_newton(weights, free)
 
@@ -314,8 +308,21 @@ def _inverse(
     def precondition(v: Array) -> Array:
         return flat(moving_part(by_blocks(moving_part(back(v)))))
 
-    options: Any = {"steps": _STEPS, "tolerance": tolerance}
-    return lambda b: back(solve_symmetric(multiply, precondition, flat(b), **options))
+    return lambda b: back(
+        solve_symmetric(multiply, precondition, flat(b), steps=_STEPS, tolerance=tolerance)
+    )
+
+
+def _inverse_written_out(
+    problem: Objective, weights: Array, free: Factors, moving_part: Solve, mu: Array
+) -> Solve:
+    """The same by a matrix of Grams, complex where the factors are."""
+    ones, back = ravel_pytree(tuple(map(jnp.ones_like, free)))
+    moves = ravel_pytree(moving_part(back(ones)))[0] != 0
+    S = problem.gauss_newton_matrix(weights, free)
+    S = jnp.where(moves[:, None] & moves[None, :], S, 0)
+    solve, _ = definite_inverse(S + mu.astype(S.dtype) * jnp.eye(len(S), dtype=S.dtype))
+    return lambda b: back(solve(ravel_pytree(b)[0]))
 
 
 def _norm(vs: Factors) -> Array:
