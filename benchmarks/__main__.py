@@ -17,8 +17,10 @@ SUITES = (
     "implicit",
     "gcp",
     "solution",
+    "answers",
     "entrywise",
     "mttkrp",
+    "sparse",
     "loss",
     "products",
     "eager",
@@ -31,7 +33,7 @@ SUITES = (
     "accuracy",
     "import",
 )
-COMPARE = ("einsum", "tensorly", "pyttb", "sklearn")
+COMPARE = ("einsum", "tensorly", "pyttb", "pygenten", "sklearn")
 
 
 def _processor() -> str:
@@ -66,13 +68,7 @@ def main() -> None:
     compare = {c for c in options.compare if c == "einsum" or importlib.util.find_spec(c)}
     for missing in set(options.compare) - compare:
         print(f"{missing} is not installed: left out", file=sys.stderr)
-    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
-    parts = [
-        "# Benchmarks",
-        f"{_machine()}. Medians of {options.repeats} interleaved calls or more; only ratios "
-        f"inside one table mean anything. Made with `{command}`.",
-    ]
-    print(parts[1], flush=True)
+    done = {}
     for name in options.suite:
         suite = importlib.import_module(f"benchmarks.suite_{name}")
         print(f"\n## {suite.TITLE}\n", flush=True)
@@ -80,10 +76,32 @@ def main() -> None:
         for row in suite.rows(compare, options.repeats):
             print("  ".join(f"{cell:>10}" for cell in row), flush=True)
             rows.append(row)
-        parts += [f"## {suite.TITLE}", _table(suite.HEADER, rows)]
+        made = f"{_machine()}. `python -m benchmarks --suite {name}`, {options.repeats} repeats."
+        done[suite.TITLE] = f"{made}\n\n{_table(suite.HEADER, rows)}"
+        if options.out:  # suite by suite: what was measured is kept whatever comes next
+            _write(options.out, done)
     if options.out:
-        options.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
         print(f"wrote {options.out}")
+
+
+_ABOUT = """# Benchmarks
+
+Medians of interleaved calls; only ratios inside one table mean anything. `python -m benchmarks
+--out benchmarks/RESULTS.md` makes all of them anew, `--suite` some, which leaves the others as
+they are."""
+
+
+def _write(path: Path, done: dict[str, str]) -> None:
+    """Put these sections in the file, in the order of the suites, beside those it has."""
+    sections = {}
+    if path.exists():
+        for part in path.read_text(encoding="utf-8").split("\n## ")[1:]:
+            title, _, text = part.partition("\n")
+            sections[title] = text.strip()
+    sections |= done
+    titles = [importlib.import_module(f"benchmarks.suite_{name}").TITLE for name in SUITES]
+    parts = [_ABOUT, *(f"## {t}\n\n{sections[t]}" for t in titles if t in sections)]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

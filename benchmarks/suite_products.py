@@ -1,8 +1,14 @@
 """The products themselves, beside NumPy's, SciPy's and TensorLy's.
 
 A large fresh result costs the system's pages as much as the arithmetic. Large pages help where they
-are to be had: run it once more with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment.
+are to be had, so that a second process measures the same with
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in its environment.
 """
+
+import json
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -40,7 +46,17 @@ def _contestants(kind, a, b, compare):
 
 
 def rows(compare, repeats):
-    """One row a product; a dash where a library has none."""
+    """One row a product; a dash where a library has none. The same with large pages, on Linux."""
+    yield from _measured(compare, repeats)
+    if sys.platform == "linux":
+        command = [sys.executable, "-m", "benchmarks.suite_products", str(repeats), *compare]
+        environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+        run = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+        for name, *cells in json.loads(run.stdout):
+            yield f"{name}; large pages", *cells
+
+
+def _measured(compare, repeats):
     rng = np.random.default_rng(0)
     for name, (kind, *shapes) in PROBLEMS.items():
         a, b = (rng.standard_normal(shape).astype("float32") for shape in shapes)
@@ -56,3 +72,7 @@ def rows(compare, repeats):
         peers = [t[peer] for peer in ("NumPy", "SciPy", "TensorLy") if peer in t]
         columns = ("eager", "compiled", "NumPy", "SciPy", "TensorLy")
         yield name, *(ms(t.get(c)) for c in columns), times(min(peers) / t["compiled"])
+
+
+if __name__ == "__main__":
+    print(json.dumps(list(_measured(set(sys.argv[2:]), int(sys.argv[1])))))

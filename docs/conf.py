@@ -46,7 +46,7 @@ html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 
 ROOMS = ("jkr", *(f"jkr.{room}" for room in ("cp", "operators", "sketch", "glam", "plot")))
-ROOMS += ("jkr.cp.losses", "jkr.cp.constraints", "jkr.tensors", "jkr.datasets")
+ROOMS += ("jkr.cp.losses", "jkr.cp.constraints", "jkr.tensors", "jkr.io", "jkr.datasets")
 
 
 def public_names(*, members: bool = False) -> list[str]:

@@ -18,8 +18,8 @@ Where things live:
 - `jkr.cp`: the CP model and its fits.
 - `jkr.sketch`: count sketch, tensor sketch, polynomial features.
 - `jkr.glam`: generalised linear array models; P-spline smoothing of arrays.
-- `jkr.datasets`: real tensors with axis labels; `jkr.plot`: figures (extra `plot`);
-  `python -m jkr`: the command line.
+- `jkr.io`: tensors and models in files; `jkr.datasets`: real tensors with axis labels; `jkr.plot`:
+  figures (extra `plot`); `python -m jkr`: the command line.
 
 Conventions:
 
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from jkr import cp as cp
     from jkr import datasets as datasets
     from jkr import glam as glam
+    from jkr import io as io
     from jkr import operators as operators
     from jkr import plot as plot
     from jkr import sketch as sketch
@@ -111,7 +112,7 @@ __all__ = [
 
 
 # Imported when they are used: `import jkr` stays quick, and matplotlib may be missing.
-_LATER = ("cp", "datasets", "glam", "operators", "plot", "sketch")
+_LATER = ("cp", "datasets", "glam", "io", "operators", "plot", "sketch")
 
 
 def __getattr__(name: str) -> Any:

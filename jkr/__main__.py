@@ -7,8 +7,8 @@ is ever half written.
 
 import argparse
 import sys
-import zipfile
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,11 +16,13 @@ import jax
 import numpy as np
 
 import jkr
-from jkr import cp, datasets
+from jkr import cp, datasets, io, tensors
+from jkr.cp import losses
 from jkr.cp._fit._result import NOT_FINITE
 from jkr.cp._model._files import named, replace
 
 _EVERY = 10  # steps between two progress lines
+_LOSSES = [n for n in losses.__all__ if isinstance(getattr(losses, n), losses.Loss)]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,9 +33,15 @@ def main(arguments: list[str] | None = None) -> None:
     demo.add_argument("--rank", type=int, default=2, help="number of components")
     demo.add_argument("--plot", type=Path, default=Path("jkr-demo-factors.png"), help="the picture")
     fit = commands.add_parser("fit", help="fit a tensor of your own")
-    fit.add_argument("file", type=Path, help=".npy, or .npz")
+    fit.add_argument("file", type=Path, help=".npy, .npz, .tns, or text of Tensor Toolbox")
     fit.add_argument("--rank", type=int, required=True, help="number of components")
     fit.add_argument("--array", help="which array of an .npz with several")
+    fit.add_argument(
+        "--unstored", choices=("zero", "missing"), help="what a sparse file does not store"
+    )
+    fit.add_argument("--shape", type=int, nargs="+", help="of a sparse file that does not say it")
+    fit.add_argument("--loss", choices=_LOSSES, default="gaussian", help="of jkr.cp.losses")
+    demo.set_defaults(loss="gaussian")
     fit.add_argument("--out", type=Path, help="write weights and factors to this .npz")
     fit.add_argument("--plot", type=Path, help="write a figure of the factors to this file")
     for command in (demo, fit):
@@ -71,7 +79,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    tensor = _read(options.file, options.array)
+    tensor = _read(options)
     if options.plot:
         _check_plot(options.plot)
     if options.out:
@@ -85,48 +93,22 @@ def _fit(options: argparse.Namespace) -> None:
         _write_plot(options.plot, result, title)
 
 
-def _read(path: Path, name: str | None) -> np.ndarray:
-    """The tensor in an .npy or .npz file, without pickle, numeric; NaN marks what is missing."""
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            array = loaded if isinstance(loaded, np.ndarray) else _pick(loaded, name)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        why = "it is no .npy or .npz file" if "pickled" in str(error) else error
-        raise ValueError(f"{path} could not be read: {why}") from error
-    if name is not None and isinstance(loaded, np.ndarray):
-        raise ValueError(f"{path} holds one array without a name: leave out --array")
-    if array.dtype.kind not in "biufc":
-        raise ValueError(f"{path} holds {array.dtype} entries, and a tensor of numbers is needed")
-    if array.size == 0:
-        raise ValueError(f"{path} holds an empty array, of shape {array.shape}")
-    if np.isinf(array).any() or np.isnan(array).all():
-        raise ValueError(f"{path} holds inf, or nothing but NaN (NaN marks a missing entry)")
-    return array
+def _read(options: argparse.Namespace) -> np.ndarray | tensors.Sparse:
+    """The tensor in a file of any kind that `jkr.io` knows."""
+    found = io.read(
+        options.file, unstored=options.unstored, array=options.array, shape=options.shape
+    )
+    if isinstance(found, cp.CPTensor):
+        raise ValueError(f"{options.file} holds a model, not a tensor: jkr.io.read reads it")
+    return found
 
 
-def _pick(archive: Any, name: str | None) -> np.ndarray:
-    names = archive.files
-    if name is None and len(names) == 1:
-        name = names[0]
-    if name is None and {"weights", "factor_0"} <= set(names):
-        raise ValueError("it is a model, not a tensor: jkr.cp.load reads it")
-    if name not in names:
-        raise ValueError(f"choose one of its arrays with --array: {', '.join(names)}")
-    return archive[name]
-
-
-def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
+def _fitted(tensor: np.ndarray | tensors.Sparse, options: argparse.Namespace) -> cp.CPResult:
     """Fit with a progress line; NaN entries are missing."""
     if options.max_iters < 1:
         raise ValueError(f"--max-iters needs to be at least 1, got {options.max_iters}")
     print(f"shape {tensor.shape}, rank {options.rank}")
-    observed = ~np.isnan(tensor)
-    if not observed.all():
-        missing = tensor.size - int(observed.sum())
-        print(f"{missing} of {tensor.size} entries are missing (NaN)")
+    observed = _observed(tensor)
     shown = sys.stderr.isatty()
 
     def report(state: cp.NLSState) -> None:
@@ -139,7 +121,8 @@ def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
         tensor,
         options.rank,
         key=jax.random.key(options.seed),
-        entry_weights=None if observed.all() else observed,
+        entry_weights=observed,
+        loss=getattr(losses, options.loss),
         nonnegative=options.nonnegative,
         restarts=options.restarts,
         tol=options.tol,
@@ -153,6 +136,20 @@ def _fitted(tensor: np.ndarray, options: argparse.Namespace) -> cp.CPResult:
     steps = int(result.iterations)
     print(f"{result.message}\nfit {float(result.fit):.6f} after {steps} steps\n")
     return result
+
+
+def _observed(tensor: np.ndarray | tensors.Sparse) -> np.ndarray | None:
+    """Say what is not there, and which entries of an array are, if not all."""
+    if isinstance(tensor, tensors.Sparse):
+        count, others = len(tensor.values), tensor.unstored
+        print(f"{count} of {prod(tensor.shape)} entries are stored, the others are {others}")
+        return None
+    observed = ~np.isnan(tensor)
+    if observed.all():
+        return None
+    missing = tensor.size - int(observed.sum())
+    print(f"{missing} of {tensor.size} entries are missing (NaN)")
+    return observed
 
 
 def _print_components(

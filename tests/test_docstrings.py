@@ -29,6 +29,8 @@ UNSOURCED = {
     "datasets.il2_response": "a preprint, cited by authors and title",
     "cp.save": "a file, with no claim",
     "cp.load": "a file, with no claim",
+    "io.read": "a file, with no claim",
+    "io.write": "a file, with no claim",
     "datasets.Dataset": "a container; each dataset has a source of its own",
     "cp.Algorithm": "a class to derive from, with no claim",
     "cp.Objective": "a container, with no claim",
@@ -59,6 +61,7 @@ FUNCTIONS = [n for n in table.public_names() if inspect.isfunction(found(n))]
 FUNCTIONS += [f"plot.{n}" for n in plot.__all__ if n != "Figure"]
 FUNCTIONS += ["datasets.covid19_serology", "datasets.il2_response"]
 FUNCTIONS += ["cp.RankScan.table", "cp.losses.Loss.__call__", "cp.save", "cp.load"]
+FUNCTIONS += ["io.read", "io.write"]
 CLASSES = {
     f"{module.__name__.removeprefix('jkr.')}.{kind.__name__}": kind
     for module in (cp, cp.constraints, cp.losses, datasets, glam, operators, sketch, tensors)

@@ -6,7 +6,7 @@ import sys
 RUN = """
 import doctest, inspect, sys
 import jkr
-from jkr import cp, datasets, glam, operators, plot, sketch, tensors
+from jkr import cp, datasets, glam, io, operators, plot, sketch, tensors
 
 # Classes to derive from, and what is derived: their example shows the methods together.
 SHOWN = "Algorithm", "Constraint", "Dense", "Objective", "Solver", "Tensor"
@@ -27,7 +27,8 @@ def ours(module):
                         yield f"{kind.__name__}.{member}", f
 
 finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-modules = (jkr, cp, cp.constraints, cp.losses, datasets, glam, operators, plot, sketch, tensors)
+modules = (jkr, cp, cp.constraints, cp.losses, datasets, glam, io)
+modules += (operators, plot, sketch, tensors)
 without = []
 for value, name in {v: n for module in modules for n, v in ours(module)}.items():
     if inspect.isfunction(value) or inspect.isclass(value):

@@ -91,7 +91,10 @@ BAD = [
     (lambda: [save("x.npy", np.array(["a"])), "--rank", "1"], "a tensor of numbers is needed"),
     (lambda: [save("x.npy", np.array([{}])), "--rank", "1"], "could not be read"),
     (lambda: [save("x.npy", np.full((2, 2), np.nan)), "--rank", "1"], "nothing but NaN"),
-    (lambda: [save("x.npy", np.full((2, 2), np.inf)), "--rank", "1"], "x.npy holds inf"),
+    (
+        lambda: [save("x.npy", np.full((2, 2), np.inf)), "--rank", "1"],
+        "x.npy is no tensor: it holds inf",
+    ),
     (
         lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--max-iters", "0"],
         "--max-iters needs to be at least 1",
@@ -102,7 +105,7 @@ BAD = [
     ),
     (
         lambda: [save("x.npy", np.ones((2, 2))), "--rank", "1", "--array", "a"],
-        "leave out --array",
+        "leave out array",
     ),
     (
         lambda: [save("x.npy", np.full((20, 20, 20), 900, "float16")), "--rank", "1"],
@@ -128,7 +131,7 @@ def test_bad_input_is_one_line(arguments, message):
 
 def test_two_arrays_need_a_name():
     np.savez("x.npz", a=np.ones((2, 2)), b=np.ones((2, 2)))
-    with pytest.raises(SystemExit, match="choose one of its arrays with --array: a, b"):
+    with pytest.raises(SystemExit, match=r"choose one of its arrays with array \(--array\): a, b"):
         main(["fit", "x.npz", "--rank", "1"])
 
 

@@ -85,7 +85,7 @@ print(early, cp is jkr.cp, datasets is jkr.datasets, set(ROOMS) <= set(dir(jkr))
 
 
 def test_rooms_are_imported_when_they_are_used():
-    rooms = ("cp", "datasets", "glam", "operators", "plot", "sketch")
+    rooms = ("cp", "datasets", "glam", "io", "operators", "plot", "sketch")
     code = LATER.replace("ROOMS", repr(rooms))
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.strip() == "[] True True True", run.stderr

@@ -6,7 +6,8 @@ caller reads a shape twice.
 
 - `_arrays`: arrays and scalars; `_options`: counts, sizes, keys, functions;
 - `_matrices`: the matrices of products, and what they are multiplied with; `_operators`: lazy ones;
-- `_tensors`: tensors, entry weights, array models; `_models`: CP models; `_fits`: their fits.
+- `_tensors`: tensors, entry weights, array models; `_sparse`: scattered entries;
+  `_models`: CP models; `_fits`: their fits.
 """
 
 from jkr._check._arrays import Sizes as Sizes
@@ -83,6 +84,16 @@ from jkr._check._options import one_number as one_number
 from jkr._check._options import one_of as one_of
 from jkr._check._options import sizes as sizes
 from jkr._check._options import value_of_penalty as value_of_penalty
+from jkr._check._sparse import few_enough as few_enough
+from jkr._check._sparse import finite_values as finite_values
+from jkr._check._sparse import indices_of_entries as indices_of_entries
+from jkr._check._sparse import sparse_shape as sparse_shape
+from jkr._check._sparse import stored as stored
+from jkr._check._sparse import stored_entries as stored_entries
+from jkr._check._sparse import stored_indices as stored_indices
+from jkr._check._sparse import unstored as unstored
+from jkr._check._sparse import weights_of_stored as weights_of_stored
+from jkr._check._sparse import without_duplicates as without_duplicates
 from jkr._check._tensors import array_of as array_of
 from jkr._check._tensors import bases as bases
 from jkr._check._tensors import data as data

@@ -23,6 +23,8 @@ def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
     """`x` as a JAX array; text, None, ragged lists and objects are refused."""
     if isinstance(x, np.ndarray | np.generic):
         x = _native(name, x)
+    elif not isinstance(x, Array):
+        dense(name, x)
     try:
         y = x if isinstance(x, Array) else _converted(x)
     except (TypeError, ValueError, OverflowError, BufferError) as error:
@@ -31,6 +33,16 @@ def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
     if not (jnp.issubdtype(y.dtype, jnp.number) or y.dtype == bool):
         raise ValueError(f"{name}: needs {what}, got entries of dtype {y.dtype}")
     return y
+
+
+def dense(name: str, x: Any) -> None:
+    """No sparse array of another library, without a word on what is not stored."""
+    room = type(x).__module__.split(".")[0]
+    if (room in ("scipy", "sparse") and hasattr(x, "nnz")) or hasattr(x, "n_sparse"):
+        raise ValueError(
+            f"{name}: a {type(x).__name__} goes in as jkr.tensors.Sparse.of(x, unstored='zero'), "
+            "or unstored='missing' where what is not stored was not observed"
+        )
 
 
 def _native(name: str, x: Any) -> Any:

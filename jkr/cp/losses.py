@@ -73,6 +73,8 @@ class Loss:
         high: the largest.
         expected: the data that a model (and constants) stand for, an array of the model's shape;
             the model itself, if not given.
+        at_zero: (c0, c1, c2), if f(m, 0) = c0 + c1·m + c2·|m|²: sums over the zeros of a sparse
+            tensor then cost nothing.
         name: in messages.
 
     Example:
@@ -89,6 +91,7 @@ class Loss:
     low: float = -inf
     high: float = inf
     expected: Callable[..., Array] = _identity
+    at_zero: tuple[float, float, float] | None = None
     name: str = "this loss"
 
     @partial(any_mesh, large=True)
@@ -110,6 +113,11 @@ class Loss:
         Source: [HKD20].
         """
         return self.function(model, data)
+
+    @property
+    def expects_model(self) -> bool:
+        """Whether data are expected to be what the model is."""
+        return self.expected is _identity
 
     def __repr__(self) -> str:
         """<Loss poisson>."""
@@ -149,12 +157,12 @@ def _rayleigh(m: Array, x: Array) -> Array:
 
 
 # What each is, for the documentation: `help` shows the class.
-gaussian = Loss(_gaussian, name="gaussian")
+gaussian = Loss(_gaussian, at_zero=(0, 0, 0.5), name="gaussian")
 """Least squares, ½(m − x)², of complex data ½ of the squared absolute value; m is the mean.
 
 Source: [HKD20].
 """
-poisson = Loss(_poisson, nonnegative=True, low=0, name="poisson")
+poisson = Loss(_poisson, nonnegative=True, low=0, at_zero=(0, 1, 0), name="poisson")
 """Counts, m − x log m; m ≥ 0 is the mean of a Poisson distribution.
 
 Source: [HKD20]; [CK12].
@@ -293,7 +301,9 @@ def _beta_divergence(beta: float) -> Loss:
         m = m + _TINY if beta < 2 else m
         return m**beta / beta - x * m ** (beta - 1) / (beta - 1)
 
-    return Loss(function, nonnegative=True, low=0, name=f"beta_divergence({beta:g})")
+    at_zero = {1: (0, 1, 0), 2: (0, 0, 0.5)}.get(beta)
+    name = f"beta_divergence({beta:g})"
+    return Loss(function, nonnegative=True, low=0, at_zero=at_zero, name=name)
 
 
 def checked_loss(

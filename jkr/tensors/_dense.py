@@ -23,6 +23,7 @@ from jkr.tensors._tensor import (
     BAD_ENTRIES,
     BAD_WEIGHTS,
     GOOD,
+    AtZero,
     Entrywise,
     Factors,
     Pass,
@@ -135,6 +136,7 @@ class Dense(Tensor):
         columns: Factors | None = None,
         *,
         precision: Precision = None,
+        at_zero: AtZero | None = None,
     ) -> tuple[Array, tuple[Array, ...]]:
         """In blocks, or as a whole where the array is sharded."""
         x, w = self.array, self.entry_weights

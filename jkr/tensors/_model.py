@@ -5,6 +5,7 @@ Bₙ diag(μ) ∘_{m≠n} (B_mᵀC_m), and its norm that of the Grams. So models
 and compared at the cost of small products.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -21,7 +22,7 @@ from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, square_root
 from jkr._linalg._small import gram, matmul, product_of_others
 from jkr._products._hadamard import hadamard
-from jkr.tensors._tensor import BAD_ENTRIES, GOOD, Entrywise, Factors, Pass, Scale, Tensor
+from jkr.tensors._tensor import BAD_ENTRIES, GOOD, AtZero, Entrywise, Factors, Pass, Scale, Tensor
 
 
 @partial(
@@ -75,6 +76,7 @@ class Modelled(Tensor):
         columns: Factors | None = None,
         *,
         precision: Precision = None,
+        at_zero: AtZero | None = None,
     ) -> tuple[Array, tuple[Array, ...]]:
         """Blocks of both models at a time."""
         return _elementwise.entrywise(
@@ -112,3 +114,37 @@ class Modelled(Tensor):
             count = self.entrywise(outside, (self.weights, self.factors))[0]
             status = jnp.where(count > 0, BAD_ENTRIES, status)
         return Scale(unit, square_root(squared.real), jnp.ones_like(unit), status)
+
+
+def everywhere(
+    at_zero: AtZero, model: tuple[Array, Factors], columns: Factors | None
+) -> tuple[Array, tuple[Array, ...]]:
+    """`entrywise` of a model and a tensor of zeros, in closed form.
+
+    Σ M = Σ_r λ_r ∏ₙ (1ᵀAₙ)_r, Σ |M|² from Grams (J6), and the MTTKRPs of ones, which are products
+    of column sums, and of M (J5).
+    """
+    (none, once, twice), (constant, slope) = at_zero
+    weights, factors = model
+    total = jnp.asarray(none, weights.real.dtype) * math.prod(float(len(a)) for a in factors)
+    if not (isinstance(once, int) and once == 0):
+        total = total + once * jnp.sum(weights * _column_sums(factors)).real
+    if not (isinstance(twice, int) and twice == 0):
+        crossed = hadamard(*(gram(a, a) for a in factors))
+        total = total + twice * (weights.conj() @ matmul(crossed, weights)).real
+    if columns is None:
+        return total, ()
+    (part,) = Modelled(weights, tuple(factors)).passes()
+    ys = []
+    for n, c in enumerate(columns):
+        others = _column_sums([a for m, a in enumerate(columns) if m != n])
+        y = jnp.broadcast_to(constant * others[None, :], c.shape).astype(c.dtype)
+        if not (isinstance(slope, int) and slope == 0):
+            y = y + (slope * part.mttkrp(None, columns, n)).astype(c.dtype)
+        ys.append(y)
+    return total, tuple(ys)
+
+
+def _column_sums(matrices: Factors) -> Array:
+    """∏ₙ 1ᵀAₙ, (R,)."""
+    return hadamard(*(jnp.sum(a, axis=0)[None, :] for a in matrices))[0]

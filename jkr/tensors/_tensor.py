@@ -24,6 +24,26 @@ Entrywise = Callable[[Array, Array], tuple[Array, Any]]
 GOOD, BAD_ENTRIES, BAD_WEIGHTS = range(3)
 
 
+class AtZero(NamedTuple):
+    """What an entrywise function is where data are zero: polynomials of the model's entry m.
+
+    With them a tensor of many zeros sums over all of them in closed form.
+
+    Attributes:
+        value: (v_0, v_1, v_2), the value v_0 + v_1 Re m + v_2 |m|².
+        entry: (e_0, e_1), the entry e_0 + e_1 m.
+
+    Example:
+        >>> import jkr
+        >>> of_half_squares = jkr.tensors.AtZero((0, 0, 0.5), (0, 1))
+
+    Source: laws J5, J6; [BK08].
+    """
+
+    value: tuple[Any, Any, Any] = (0, 0, 0)
+    entry: tuple[Any, Any] = (0, 0)
+
+
 class Pass(NamedTuple):
     """Modes that share one reading of the data, and their normal equations.
 
@@ -108,6 +128,7 @@ class Tensor(ABC):
         columns: Factors | None = None,
         *,
         precision: Precision = None,
+        at_zero: AtZero | None = None,
     ) -> tuple[Array, tuple[Array, ...]]:
         """Σ W∘value and, with columns, every mode's MTTKRP of the tensor W∘entry.
 
@@ -118,6 +139,7 @@ class Tensor(ABC):
             model: weights (R,) and factors (I_n, R).
             columns: one matrix (I_n, S) a mode.
             precision: of the matrix products.
+            at_zero: what f is at t = 0, if that is known; few tensors ask.
 
         Returns:
             A real scalar, and a tuple of arrays (I_n, S), empty without columns.
@@ -183,6 +205,21 @@ class Tensor(ABC):
     def uniform(self) -> bool:
         """Whether every entry weighs the same, so that one Gram serves all rows of a mode."""
         return True
+
+    @property
+    def visited(self) -> int:
+        """How many entries a pass visits."""
+        return math.prod(self.shape)
+
+    @property
+    def partial_sums(self) -> int:
+        """How many numbers a pass holds on its way for each column."""
+        return self.visited // max(self.shape)
+
+    @property
+    def cancels(self) -> bool:
+        """Whether sums over entries are differences of larger ones, so that they lose digits."""
+        return False
 
     @property
     def entry_constants(self) -> tuple[Array, ...]:

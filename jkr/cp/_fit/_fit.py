@@ -133,7 +133,7 @@ def _kinds(options: Mapping[str, Any]) -> str:
 def _compressible(objective: Objective, sizes: tuple[int, ...]) -> bool:
     """Whether a fit in a core is one of the tensor, and saves readings of it."""
     (term,) = objective.terms
-    entries = prod(term.tensor.shape)
+    entries = term.tensor.visited
     pays = entries >= _LARGE and _PAYS * prod(sizes) <= entries
     turns = all(type(c) is Free for c in objective.constraints) and objective.penalty is None
     return pays and turns and term.by_grams

@@ -6,7 +6,6 @@ progress, call back, and stop at Ctrl-C. Neither knows of an algorithm more than
 and `finish`, and of its states `cp`, `change`, `iteration` and what is watched.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from jkr.cp._fit._determined import judged
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._start import initial
 from jkr.cp._model._cptensor import CPTensor
+from jkr.cp._objective._loss import distance_at_zero
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Algorithm
 from jkr.tensors._tensor import Scale
@@ -95,9 +95,9 @@ def _fit_side_by_side(plan: Plan, objective: Objective) -> bool:
     Side by side they share readings of it, but each has partial products, of R columns and all
     modes but one, and blocks of entries, and waits for the slowest.
     """
-    shape = objective.terms[0].tensor.shape
-    entries = math.prod(shape)
-    held = plan.rank * entries // max(shape) + min(entries, BLOCK)
+    tensor = objective.terms[0].tensor
+    entries = tensor.visited
+    held = plan.rank * tensor.partial_sums + min(entries, BLOCK)
     return plan.restarts * held <= max(entries // 4, _HELD)
 
 
@@ -310,7 +310,9 @@ def _relative_error(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
         expected = term.loss.expected(m, *c) / unit.astype(m.dtype)
         return squared_distance(expected, t / unit.astype(t.dtype)), None
 
-    squared = term.tensor.entrywise(distance, cp, precision="highest")[0] / scale.weight
+    zero = distance_at_zero(term.loss, unit)
+    squared = term.tensor.entrywise(distance, cp, precision="highest", at_zero=zero)[0]
+    squared = squared / scale.weight
     return square_root(squared) / jnp.where(scale.norm > 0, scale.norm, 1)
 
 

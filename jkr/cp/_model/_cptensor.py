@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._contractions._reconstruct import dense
+from jkr._contractions._scattered import model_at
 from jkr._linalg._dtypes import accumulator, promoted
 from jkr._linalg._norms import column_norms, power_of_two, square_root, times
 from jkr._linalg._small import gram, matmul
@@ -83,6 +84,34 @@ class CPTensor(NamedTuple):
         Source: law J4; [KB09].
         """
         return dense(*checked("cp.CPTensor.full", self))
+
+    @any_mesh
+    def at(self, indices: ArrayLike) -> Array:
+        """Entries at some indices, T[i_1, …, i_N] of each, never forming the tensor.
+
+        Args:
+            indices: integers (..., N), counted from 0; negative ones count from the end. Traced
+                ones that are out of range give the nearest entry.
+
+        Returns:
+            Array (...), of the promoted dtype of weights and factors.
+
+        Raises:
+            ValueError: indices that are no integers, of another order, or out of range; what is no
+                CP model.
+
+        Example:
+            >>> import jax.numpy as jnp, jkr
+            >>> a, b = jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [10.0]])
+            >>> jkr.cp.CPTensor(jnp.array([3.0]), (a, b)).at([[1, 0], [1, 1]])
+            Array([ 6., 60.], dtype=float32)
+
+        Source: [BK08].
+        """
+        name = "cp.CPTensor.at"
+        weights, factors = checked(name, self)
+        found = _check.indices_of_entries(name, indices, self.shape)
+        return _at(CPTensor(weights, factors), found)
 
     @any_mesh
     def norm(self) -> Array:
@@ -398,3 +427,11 @@ def checked(name: str, cp: CPTensor) -> tuple[Array, tuple[Array, ...]]:
     weights = _check.weights(name, weights, rank, factors[0].dtype)
     weights, *factors = promoted(*(_check.inexact(name, array) for array in (weights, *factors)))
     return weights, tuple(factors)
+
+
+@jax.jit
+def _at(cp: CPTensor, indices: Array) -> Array:
+    """One program."""
+    flat = indices.reshape(-1, indices.shape[-1])
+    found = model_at([flat[:, n] for n in range(flat.shape[1])], *cp)
+    return found.reshape(indices.shape[:-1])

@@ -27,7 +27,7 @@ from jkr.cp._model._cptensor import CPTensor, checked, in_units, wide_inner
 from jkr.tensors._as_tensor import as_tensor, is_tensor
 from jkr.tensors._dense import Dense
 from jkr.tensors._mttkrp import tensor_mttkrps
-from jkr.tensors._tensor import Tensor
+from jkr.tensors._tensor import AtZero, Tensor
 
 Elementwise = Callable[..., Array]
 
@@ -119,7 +119,7 @@ def _loss(cp: CPTensor, tensor: Tensor, f: losses.Loss, precision: Precision) ->
         cp = CPTensor(cp.weights, (ones, *cp.factors))
     if f == losses.gaussian and tensor.uniform:
         return half_squares(cp, tensor, precision).astype(dtype)
-    return entry_loss(f.function, precision, cp, tensor, None).astype(dtype)
+    return entry_loss(f, precision, cp, tensor, None).astype(dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -191,26 +191,24 @@ def residual_mttkrps(
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def entry_loss(
-    f: Elementwise, precision: Precision, cp: CPTensor, tensor: Tensor, unit: Array | None
+    loss: losses.Loss, precision: Precision, cp: CPTensor, tensor: Tensor, unit: Array | None
 ) -> Array:
     """Σ W∘f(M, T/u), entry by entry (R5)."""
-    f = of_scaled(f, unit)
-    return tensor.entrywise(_value_of(f), cp, precision=precision)[0]
+    return _entry_loss(loss, precision, cp, tensor, unit)
 
 
 @partial(entry_loss.defjvp, symbolic_zeros=True)
-def _entry_loss_jvp(f, precision, primals, tangents):
+def _entry_loss_jvp(loss, precision, primals, tangents):
     cp, tensor, unit = primals
     dcp, dtensor, _ = tangents
     value, tangent = _value_and_tangent(
         dcp,
-        lambda: entry_loss(f, precision, cp, tensor, unit),
-        lambda: _entry_gradient(f, precision, cp, tensor, unit),
+        lambda: entry_loss(loss, precision, cp, tensor, unit),
+        lambda: _entry_gradient(loss, precision, cp, tensor, unit),
     )
-    f = of_scaled(f, unit)
     # With respect to the data it is that of the same pass, a block of it at a time.
     of_tensor = tangent_of(
-        lambda tensor: tensor.entrywise(_value_of(f), cp, precision=precision)[0],
+        lambda tensor: _entry_loss(loss, precision, cp, tensor, unit),
         (tensor,),
         (dtensor,),
     )
@@ -218,13 +216,22 @@ def _entry_loss_jvp(f, precision, primals, tangents):
     return value, tangent.astype(value.dtype)
 
 
+def _entry_loss(
+    loss: losses.Loss, precision: Precision, cp: CPTensor, tensor: Tensor, unit: Array | None
+) -> Array:
+    f = of_scaled(loss.function, unit)
+    value = lambda m, *data: (f(m, *data), None)  # noqa: E731
+    zero = loss_at_zero(loss)
+    return tensor.entrywise(value, cp, precision=precision, at_zero=zero)[0]
+
+
 def _entry_gradient(
-    f: Elementwise, precision: Precision, cp: CPTensor, tensor: Tensor, unit: Array | None
+    loss: losses.Loss, precision: Precision, cp: CPTensor, tensor: Tensor, unit: Array | None
 ) -> tuple[Array, CPTensor]:
     """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ), from the MTTKRPs of D."""
     weights, factors = cp
-    both = partial(with_derivative, of_scaled(f, unit))
-    value, ys = tensor.entrywise(both, cp, _conj(factors), precision=precision)
+    both, zero = partial(with_derivative, of_scaled(loss.function, unit)), loss_at_zero(loss)
+    value, ys = tensor.entrywise(both, cp, _conj(factors), precision=precision, at_zero=zero)
     matrices = tuple(y * weights.conj()[None, :] for y in ys)
     return value, CPTensor(jnp.sum(factors[0].conj() * ys[0], axis=0), matrices)
 
@@ -236,8 +243,17 @@ def of_scaled(f: Elementwise, unit: Array | None) -> Elementwise:
     return lambda m, t, *c: f(m, t / lax.stop_gradient(unit).astype(t.dtype), *c)
 
 
-def _value_of(f: Elementwise) -> Callable[..., tuple[Array, None]]:
-    return lambda m, *data: (f(m, *data), None)
+def distance_at_zero(loss: losses.Loss, unit: Array) -> AtZero | None:
+    """|E/u|² where data are zero, E what they are expected to be, if that is the model itself."""
+    return AtZero((0, 0, unit**-2)) if loss.expects_model else None
+
+
+def loss_at_zero(loss: losses.Loss) -> AtZero | None:
+    """A loss and its derivative where data are zero."""
+    if loss.at_zero is None:
+        return None
+    _, once, twice = loss.at_zero
+    return AtZero(loss.at_zero, (once, 2 * twice))
 
 
 def _value_and_tangent(

@@ -10,7 +10,6 @@ Least squares of a tensor whose entries weigh the same goes by Grams, without a 
 else visits the entries, a block of the model at a time (R5). Nothing forms a model as a whole.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,12 +29,18 @@ from jkr._linalg._tangent_space import cross_gram, tangent_matrix
 from jkr._linalg._tangents import curvature, with_derivative
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
-from jkr.cp._objective._loss import entry_loss, of_scaled, residual_mttkrps
+from jkr.cp._objective._loss import (
+    distance_at_zero,
+    entry_loss,
+    loss_at_zero,
+    of_scaled,
+    residual_mttkrps,
+)
 from jkr.cp.constraints import Constraint, Fixed
 from jkr.cp.losses import Loss
 from jkr.tensors._model import Modelled
 from jkr.tensors._mttkrp import tensor_mttkrps
-from jkr.tensors._tensor import Scale, Tensor
+from jkr.tensors._tensor import AtZero, Scale, Tensor
 
 Factors = tuple[Array, ...]
 Penalty = Callable[[Factors], Array]
@@ -70,6 +75,10 @@ class Term:
     def times_weight(self, amount: Array) -> Array:
         """An amount of this term, times its weight."""
         return amount if self.weight is None else amount * self.weight.astype(amount.dtype)
+
+    def zero(self, of: Callable[..., AtZero]) -> AtZero | None:
+        """What follows from the loss where data are zero, if that is known: f = c₀ + c₁m + c₂m²."""
+        return None if self.loss.at_zero is None else of(*self.loss.at_zero)
 
     @property
     def by_grams(self) -> bool:
@@ -238,8 +247,8 @@ class Objective:
             if self.constraints[n].kind == "penalty":
                 total += self.constraints[n].value(a).astype(total.dtype)
         for term in self.terms:
-            f, tensor = term.loss.function, term.tensor
-            total += term.times_weight(entry_loss(f, self.precision, model, tensor, term.unit))
+            value = entry_loss(term.loss, self.precision, model, term.tensor, term.unit)
+            total += term.times_weight(value)
         return total
 
     def gradient(self, weights: Array, free: Factors) -> Factors:
@@ -257,8 +266,9 @@ class Objective:
         weights, factors = model
         conjugate = tuple(a.conj() for a in factors)
         if not term.by_grams:
-            both = partial(with_derivative, term.function)
-            return term.tensor.entrywise(both, model, conjugate, precision=self.precision)[1]
+            both, zero = partial(with_derivative, term.function), loss_at_zero(term.loss)
+            options = {"precision": self.precision, "at_zero": zero}
+            return term.tensor.entrywise(both, model, conjugate, **options)[1]
         ys = tensor_mttkrps(term.tensor, conjugate, self.precision)
         if term.unit is not None:
             ys = [y / term.unit.astype(y.dtype) for y in ys]
@@ -303,7 +313,8 @@ class Objective:
         model, total = CPTensor(weights, self.factors(free)), jnp.zeros((), weights.real.dtype)
         for term in self.terms:
             size = lambda *entries, f=term.function: (jnp.abs(f(*entries)), None)  # noqa: E731
-            total += term.times_weight(term.tensor.entrywise(size, model)[0])
+            zero = term.zero(lambda *c: AtZero(tuple(map(abs, c))))
+            total += term.times_weight(term.tensor.entrywise(size, model, at_zero=zero)[0])
         return jnp.where(jnp.isfinite(total) & (total > 0), total, 1)
 
     def curvature(self, weights: Array, free: Factors) -> Factors:
@@ -376,8 +387,8 @@ class Objective:
         total = [jnp.asarray(self.l2, weights.real.dtype)] * len(free)
         for term in self.terms:
             entry = partial(_second_derivative, term.function)
-            model = CPTensor(weights, factors)
-            ys = term.tensor.entrywise(entry, model, squares, precision=self.precision)[1]
+            options = {"precision": self.precision, "at_zero": term.zero(_curved)}
+            ys = term.tensor.entrywise(entry, CPTensor(weights, factors), squares, **options)[1]
             size = (weights * weights.conj()).real[None, :]
             ys = (term.times_weight(y.real * size) for y in self.movable(ys))
             total = [t + y for t, y in zip(total, ys, strict=True)]
@@ -424,7 +435,10 @@ class Objective:
                 first, second = jax.jvp(slope, (m,), (m,))
                 return squared_distance(first, 0) + squared_distance(second, 0), None
 
-            total += term.tensor.entrywise(sizes, model, precision=self.precision)[0]
+            # (c₁ + 2c₂m)² + (2c₂m)²
+            zero = term.zero(lambda _, b, c: AtZero((b * b, 4 * b * c, 8 * c * c)))
+            options = {"precision": self.precision, "at_zero": zero}
+            total += term.tensor.entrywise(sizes, model, **options)[0]
         return jnp.sqrt(total * scale.weight.astype(total.dtype))
 
 
@@ -438,7 +452,8 @@ def _model_mttkrps(term: Term, model: CPTensor, columns: Factors, precision: Pre
         here = lax.stop_gradient(m)
         return jnp.zeros_like(m.real), _second_derivative(term.function, here, *data)[1] * m
 
-    return term.tensor.entrywise(entry, model, columns, precision=precision)[1]
+    zero = term.zero(lambda _, b, c: AtZero(entry=(0, max(2 * c, 0))))
+    return term.tensor.entrywise(entry, model, columns, precision=precision, at_zero=zero)[1]
 
 
 def row_grams(term: Term, model: CPTensor) -> Factors:
@@ -449,15 +464,20 @@ def row_grams(term: Term, model: CPTensor) -> Factors:
         # Together, or what does not depend on the pairs, such as the second derivatives of all
         # entries, would be moved out of the loop over them.
         tensor, m, pairs = lax.optimization_barrier((term.tensor, model, pairs))
-        return tensor.entrywise(entry, m, pairs)[1]
+        return tensor.entrywise(entry, m, pairs, at_zero=term.zero(_curved))[1]
 
-    at_once = math.prod(term.tensor.shape) <= _elementwise.BLOCK
+    at_once = term.tensor.visited <= _elementwise.BLOCK
     return by_pairs(of_pairs, model.factors, at_once=at_once)
 
 
 def _second_derivative(f: Callable[..., Array], m: Array, *data: Array):
     """Of the real values nothing is asked; entries are ∂²f/∂M², the positive part."""
     return jnp.zeros_like(m.real), jnp.maximum(curvature(f, m, *data), 0).astype(m.dtype)
+
+
+def _curved(_: float, once: float, twice: float) -> AtZero:
+    """That at zero."""
+    return AtZero(entry=(max(2 * twice, 0), 0))
 
 
 def squared_error(objective: Objective, cp: CPTensor) -> Array:
@@ -475,6 +495,8 @@ def squared_error(objective: Objective, cp: CPTensor) -> Array:
             t = jnp.where(jnp.isfinite(t), t, 0) / unit.astype(t.dtype)
             return squared_distance(t, 0), None
 
-        above += term.tensor.entrywise(distance, cp, precision="highest")[0] / scale.weight
-        below += term.tensor.entrywise(size, cp)[0] / scale.weight
+        zero = distance_at_zero(term.loss, unit)
+        options = {"precision": "highest", "at_zero": zero}
+        above += term.tensor.entrywise(distance, cp, **options)[0] / scale.weight
+        below += term.tensor.entrywise(size, cp, at_zero=AtZero())[0] / scale.weight
     return above / jnp.where(below > 0, below, 1)

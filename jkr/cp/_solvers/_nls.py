@@ -170,7 +170,10 @@ class GaussNewton(Algorithm):
         eps = float(jnp.finfo(before.dtype).eps)
         rounding = 64 * eps * jnp.abs(before)
         if not objective.has_functions:  # that of the residuals themselves, near an exact fit
-            rounding = rounding + (4 * eps * problem.norm(state.scale)) ** 2
+            norm = problem.norm(state.scale)
+            rounding = rounding + (4 * eps * norm) ** 2
+            if any(term.tensor.cancels for term in problem.terms):
+                rounding = rounding + 64 * eps * norm**2
         ratio = (before - after + rounding) / (predicted + rounding)
         taken = jnp.isfinite(after) & (ratio > 1e-4)
         # The gradient goes on falling when the objective no longer shows it, until it is rounding,

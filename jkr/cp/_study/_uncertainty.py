@@ -27,7 +27,7 @@ from jkr.cp._fit._solver import refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor, checked
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._dense import Dense
-from jkr.tensors._tensor import GOOD, Tensor
+from jkr.tensors._tensor import GOOD, AtZero, Tensor
 
 
 class Condition(NamedTuple):
@@ -205,7 +205,9 @@ def _standard_errors(model: CPTensor, tensor: Tensor) -> CPTensor:
     def distance(m: Array, t: Array, *_: Array) -> tuple[Array, None]:
         return squared_distance(m, t / unit), None
 
-    squared = tensor.entrywise(distance, (weights, units), precision="highest")[0] / scale.weight
+    zero = AtZero((0, 0, 1))
+    squared = tensor.entrywise(distance, (weights, units), precision="highest", at_zero=zero)[0]
+    squared = squared / scale.weight
     seen = tensor.rows()
     parameters = weights.shape[0] * (1 + sum(jnp.sum(rows) - 1 for rows in seen))
     spare = jnp.asarray(tensor.observations()) - parameters

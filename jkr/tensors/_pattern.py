@@ -1,0 +1,124 @@
+"""Where the stored entries of a sparse tensor are, arranged for a pass over each mode.
+
+This is prepared once, outside of any transform, with NumPy: sorted by counting, a mode at a time.
+What is left are arrays of integers; their sizes and the chunk width alone are static.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+WIDTHS = (1, 2, 4, 8, 16)  # of chunks
+# What the sum by rows takes for a chunk, in units of a lane of it: measured (docs/performance.md).
+_SUM = 1.5
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("others", "rows", "source"),
+    meta_fields=(),
+)
+@dataclass(frozen=True)
+class Layout:
+    """Stored entries by the rows of one mode, in chunks of c.
+
+    Attributes:
+        others: of each other mode the entries' indices, (c, chunks); those of a lane that is
+            padding are those of the row's last entry.
+        rows: that of each chunk, increasing, (chunks,).
+        source: which entry is where, (c, chunks), a permutation; what is beyond the last entry is
+            padding.
+    """
+
+    others: tuple[Array, ...]
+    rows: Array
+    source: Array
+
+    def arranged(self, x: Array) -> Array:
+        """Numbers of the stored entries, (nnz,), in their places, zeros in padding.
+
+        A permutation, whose transpose is its inverse, another look-up; that of a look-up alone
+        would be a sum by unsorted indices.
+        """
+        order = self.source.ravel()
+        x = jnp.pad(x, (0, order.size - x.size))
+
+        def inverse(_: object, y: Array) -> Array:
+            place = (
+                jnp.zeros_like(order)
+                .at[order]
+                .set(lax.iota(order.dtype, order.size), unique_indices=True)
+            )
+            return y[place]
+
+        moved = lax.custom_linear_solve(
+            lambda y: inverse(None, y), x, lambda _, x: x[order], inverse
+        )
+        return moved.reshape(self.source.shape)
+
+
+def layout(indices: np.ndarray, shape: Sequence[int], mode: int) -> Layout:
+    """The layout of a mode, of sorted indices (nnz, N)."""
+    counts = np.bincount(indices[:, mode], minlength=shape[mode])
+    width = _width(counts)
+    order = _by_counting(indices[:, mode], shape[mode])
+    chunks = -(-counts // width)
+    rows = np.repeat(np.arange(len(counts), dtype=np.int32), chunks)
+    before = np.cumsum(chunks) - chunks
+    first = (np.arange(len(rows)) - before[rows]) * width  # of a chunk's entries, in its row
+    begin = np.cumsum(counts) - counts
+    others = [m for m in range(len(shape)) if m != mode]
+    found = [np.empty((width, len(rows)), np.int32) for _ in others]
+    source = np.empty((width, len(rows)), np.int32)
+    padding = len(order)
+    for k in range(width):
+        beyond = first + k >= counts[rows]
+        entry = order[begin[rows] + np.minimum(first + k, counts[rows] - 1)]
+        for array, m in zip(found, others, strict=True):
+            array[k] = indices[entry, m]
+        extra = int(beyond.sum())
+        entry[beyond] = np.arange(padding, padding + extra)
+        source[k], padding = entry, padding + extra
+    return Layout(tuple(map(jnp.asarray, found)), jnp.asarray(rows), jnp.asarray(source))
+
+
+def _width(counts: np.ndarray) -> int:
+    """Of a chunk: the one that costs least, padding against sums by rows."""
+    cost = lambda c: (-(-counts // c)).sum() * (c + _SUM)  # noqa: E731
+    return min(WIDTHS, key=cost)
+
+
+def sorted_and_merged(
+    indices: np.ndarray, shape: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct indices in order, the order, and which of the distinct ones each is in it."""
+    order = np.arange(len(indices), dtype=np.int32)
+    for n in reversed(range(len(shape))):
+        order = order[_by_counting(indices[order, n], shape[n])]
+    found = indices[order]
+    new = np.ones(len(found), bool)
+    new[1:] = (found[1:] != found[:-1]).any(axis=1)
+    return found[new], order, np.cumsum(new, dtype=np.int32) - 1
+
+
+def _by_counting(keys: np.ndarray, length: int) -> np.ndarray:
+    """The stable order of small integers, by counting."""
+    from scipy.sparse import coo_array
+
+    count = len(keys)
+    if length > 8 * count:
+        return np.argsort(keys, kind="stable").astype(np.int32)
+    where = np.arange(count, dtype=np.int32)
+    ones = np.ones(count, np.int8)
+    return coo_array((ones, (keys.astype(np.int32), where)), shape=(length, count)).tocsr().indices
+
+
+def dense_size(shape: Sequence[int]) -> int:
+    """Entries of a tensor of that shape."""
+    return prod(shape)

@@ -1,0 +1,495 @@
+"""A sparse tensor: stored entries, and what is meant by all others.
+
+Passes over it cost what its stored entries cost. Where the others are zeros, whatever is summed
+over all entries is f(M, 0) over all, in closed form for losses that know it (`Loss.at_zero`), and
+f(M, T) − f(M, 0) over the stored ones. Where they are missing, they have weight zero.
+"""
+
+import math
+from collections.abc import Sequence
+from copy import copy
+from math import inf
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.tree_util import GetAttrKey, register_pytree_with_keys
+from jax.typing import ArrayLike, DTypeLike
+
+from jkr import _check
+from jkr._contractions import _elementwise
+from jkr._contractions._scattered import chunked_mttkrp, core_at, listed_mttkrp, model_at
+from jkr._linalg._dtypes import Precision, accumulator
+from jkr._linalg._norms import square_root
+from jkr._linalg._small import by_pairs, gram, pair_columns, product_of_others, square
+from jkr.tensors._model import everywhere
+from jkr.tensors._pattern import Layout, layout, sorted_and_merged
+from jkr.tensors._tensor import (
+    BAD_ENTRIES,
+    BAD_WEIGHTS,
+    GOOD,
+    AtZero,
+    Entrywise,
+    Factors,
+    Pass,
+    Scale,
+    Tensor,
+)
+
+_VISITED = 1 << 31  # entries of a tensor up to which a pass visits zeros one by one
+_COLUMNS = 32  # at once, where many are asked for
+
+_LEAVES = ("values", "entry_weights", "_at", "_layouts", "_arranged")
+_STATIC = ("_shape", "unstored")
+
+
+class Sparse(Tensor):
+    """A tensor (I_1, …, I_N) of stored entries, all others zero or missing.
+
+    The pattern is arranged for passes over every mode when the tensor is made, outside of `jit`;
+    values may be traced.
+
+    Args:
+        indices: integers (nnz, N), counted from 0, in any order.
+        values: floating or complex, (nnz,).
+        shape: (I_1, …, I_N), two modes or more.
+        unstored: "zero", where entries that are not stored are data, and zero (counts, links), or
+            "missing", where they were not observed and count for nothing (ratings).
+        entry_weights: real W ≥ 0 of the stored entries, (nnz,); unstored zeros weigh one.
+        compact: whether to keep the list of entries alone: less memory, slower passes.
+
+    Attributes:
+        values: those of distinct entries in the order of `indices`, which is that of their
+            indices; of entries that were given twice, among zeros, the sum.
+        entry_weights: in that order, or None.
+        unstored: "zero" or "missing".
+
+    Raises:
+        ValueError: unstored left out or another word; indices that are no integers, negative, out
+            of range, traced, or not (nnz, N); values or weights that are not finite or not (nnz,);
+            missing entries stored twice, or weighted ones. Messages name the first offender.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jkr
+        >>> indices = [[0, 0, 1], [1, 2, 0], [2, 1, 3]]
+        >>> x = jkr.tensors.Sparse(indices, [1.0, 2.0, 3.0], (3, 3, 4), unstored="zero")
+        >>> jkr.mttkrp(x, [jnp.ones((n, 1)) for n in x.shape], 0).ravel()
+        Array([1., 2., 3.], dtype=float32)
+
+    Source: [BK08]; the layout: `docs/performance.md`.
+    """
+
+    values: Array
+    entry_weights: Array | None
+    unstored: Literal["zero", "missing"]
+    _at: tuple[Array, ...]  # of each mode the stored entries' indices
+    _layouts: tuple[Layout, ...]  # one a mode, none if compact
+    _arranged: tuple[tuple[Array, Array | None], ...] | None  # W∘T and W, as layouts have them
+    _shape: tuple[int, ...]
+
+    def __init__(
+        self,
+        indices: ArrayLike,
+        values: ArrayLike,
+        shape: Sequence[int],
+        *,
+        unstored: Literal["zero", "missing"] | None = None,
+        entry_weights: ArrayLike | None = None,
+        compact: bool = False,
+    ):
+        name = "tensors.Sparse"
+        self.unstored = _check.unstored(name, unstored)
+        self._shape = _check.sparse_shape(name, shape)
+        given = _check.stored_indices(name, indices, self._shape)
+        values = _check.stored(name, "values", values, len(given))
+        if entry_weights is not None:
+            entry_weights = _check.weights_of_stored(name, entry_weights, len(given))
+        _check.finite_values(name, values, entry_weights)
+        found, order, group = sorted_and_merged(given, self._shape)
+        self.values, self.entry_weights = values[order], None
+        if len(found) < len(order):
+            if self.unstored == "missing" or entry_weights is not None:
+                _check.without_duplicates(name, group, order, found)
+            self.values = jax.ops.segment_sum(
+                self.values, group, len(found), indices_are_sorted=True
+            )
+        if entry_weights is not None:
+            self.entry_weights = entry_weights[order]
+        self._at = tuple(jnp.asarray(column) for column in np.ascontiguousarray(found.T))
+        modes = () if compact else range(len(self._shape))
+        self._layouts = tuple(layout(found, self._shape, n) for n in modes)
+        self._arranged = None
+
+    @classmethod
+    def of(
+        cls,
+        x: Any,
+        *,
+        unstored: Literal["zero", "missing"] | None = None,
+        compact: bool = False,
+    ) -> "Sparse":
+        """A sparse tensor of what another library holds, or of a dense array.
+
+        Args:
+            x: a `jax.experimental.sparse.BCOO`, a SciPy sparse matrix or array, a pydata
+                `sparse.COO`, or a dense array, masked ones included; of that, entries that are zero
+                are not stored, or, if they may be missing, those that are NaN or masked.
+            unstored: as in `Sparse`.
+            compact: likewise.
+
+        Returns:
+            Sparse.
+
+        Raises:
+            ValueError: as `Sparse`; a BCOO with batch or dense dimensions.
+
+        Example:
+            >>> import numpy as np, jkr
+            >>> counts = np.array([[0.0, 2.0], [1.0, 0.0]])
+            >>> jkr.tensors.Sparse.of(counts, unstored="zero").indices
+            Array([[0, 1],
+                   [1, 0]], dtype=int32)
+
+        Source: [BK08].
+        """
+        name = "tensors.Sparse.of"
+        found = _check.stored_entries(name, x, _check.unstored(name, unstored))
+        return cls(*found, unstored=unstored, compact=compact)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(I_1, …, I_N)."""
+        return self._shape
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """That of the values."""
+        return self.values.dtype
+
+    @property
+    def indices(self) -> Array:
+        """Of the stored entries, (nnz, N), in increasing order."""
+        return jnp.stack(self._at, axis=1)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the others are zeros and the stored ones weigh the same."""
+        return self.unstored == "zero" and self.entry_weights is None
+
+    @property
+    def visited(self) -> int:
+        """Stored entries."""
+        return self.values.shape[-1]
+
+    @property
+    def partial_sums(self) -> int:
+        """Chunks of the longest layout."""
+        return max((each.rows.shape[-1] for each in self._layouts), default=self.visited)
+
+    @property
+    def cancels(self) -> bool:
+        """Sums over zeros are those over all entries, less the stored ones."""
+        return self.unstored == "zero"
+
+    def with_values(self, values: ArrayLike) -> "Sparse":
+        """The same pattern with other values, traced ones too.
+
+        Args:
+            values: (nnz,), in the order of `indices`.
+
+        Returns:
+            Sparse.
+
+        Raises:
+            ValueError: values that are no numbers or not (nnz,).
+
+        Example:
+            >>> import jax, jkr
+            >>> x = jkr.tensors.Sparse([[0, 1], [1, 0]], [1.0, 2.0], (2, 2), unstored="zero")
+            >>> jax.grad(lambda v: x.with_values(v).squared_norm())(x.values)
+            Array([2., 4.], dtype=float32)
+        """
+        name = "tensors.Sparse.with_values"
+        return self._with(values=_check.stored(name, "values", values, self.visited))
+
+    def to_dense(self) -> Array:
+        """The dense array, zeros or NaN where nothing is stored.
+
+        Example:
+            >>> import jkr
+            >>> jkr.tensors.Sparse([[0, 1]], [2.0], (2, 2), unstored="zero").to_dense()
+            Array([[0., 2.],
+                   [0., 0.]], dtype=float32)
+        """
+        empty = 0 if self.unstored == "zero" else jnp.nan
+        return jnp.full(self.shape, empty, self.dtype).at[self._at].set(self.values)
+
+    def to_bcoo(self) -> Any:
+        """A `jax.experimental.sparse.BCOO` of the stored entries.
+
+        Example:
+            >>> import jkr
+            >>> jkr.tensors.Sparse([[0, 1]], [2.0], (2, 2), unstored="zero").to_bcoo().nse
+            1
+        """
+        from jax.experimental.sparse import BCOO
+
+        options = {"indices_sorted": True, "unique_indices": True}
+        return BCOO((self.values, self.indices), shape=self.shape, **options)
+
+    def prepared(self) -> "Sparse":
+        """The same tensor, its values arranged for every mode."""
+        if self._arranged is not None:
+            return self
+        w, data = self._extra_weights(), self._product()
+        arranged = tuple(
+            (each.arranged(data), None if w is None else each.arranged(w)) for each in self._layouts
+        )
+        return self._with(_arranged=arranged)
+
+    def passes(self, precision: Precision = None) -> tuple[Pass, ...]:
+        """One a mode."""
+        ready = self.prepared()
+        return tuple(ready._pass(n) for n in range(self.ndim))
+
+    def _pass(self, n: int) -> Pass:
+        data, w = self._arranged[n] if self._layouts else (self._product(), self._extra_weights())  # type: ignore[index]
+
+        def contract(columns: Factors) -> None:
+            return None
+
+        def mttkrp(partial: Any, columns: Factors, mode: int) -> Array:
+            return self._mttkrp(data, columns, mode)
+
+        def of_grams(partial: Any, factors: Factors, grams: Factors, mode: int) -> Array:
+            if self.uniform:
+                return product_of_others(grams, mode)
+            few = self.visited * factors[0].shape[1] ** 2 <= _elementwise.BLOCK
+            of_pairs = lambda pairs: (self._mttkrp(w, pairs, mode),)  # noqa: E731
+            (found,) = by_pairs(of_pairs, factors, at_once=few)
+            return (
+                found
+                if self.unstored == "missing"
+                else found + product_of_others(grams, mode)[None]
+            )
+
+        return Pass((n,), contract, mttkrp, of_grams)
+
+    def _mttkrp(self, values: Array, columns: Factors, mode: int) -> Array:
+        """Of numbers of the stored entries, as the mode's layout has them, if there is one."""
+        wide = accumulator(columns[0].dtype)
+        columns, values = [c.astype(wide) for c in columns], values.astype(wide)
+        if not self._layouts:
+            return listed_mttkrp(values, self._at, columns, mode, self.shape[mode])
+        each = self._layouts[mode]
+        others = [c for m, c in enumerate(columns) if m != mode]
+        return chunked_mttkrp(values, each.others, each.rows, others, self.shape[mode])
+
+    def _placed(self, entries: Array, mode: int) -> Array:
+        return self._layouts[mode].arranged(entries) if self._layouts else entries
+
+    def _product(self) -> Array:
+        """W∘T, where it is stored."""
+        w = self.entry_weights
+        return self.values if w is None else w.astype(self.dtype) * self._seen()
+
+    def _seen(self) -> Array:
+        w = self.entry_weights
+        return self.values if w is None else jnp.where(w == 0, 0, self.values)
+
+    def _extra_weights(self) -> Array | None:
+        """What stored entries weigh more than the others."""
+        w = self.entry_weights
+        if self.unstored == "missing":
+            return jnp.ones(self.visited, self.dtype) if w is None else w.astype(self.dtype)
+        return None if w is None else w.astype(self.dtype) - 1
+
+    def entrywise(
+        self,
+        f: Entrywise,
+        model: tuple[Array, Factors],
+        columns: Factors | None = None,
+        *,
+        precision: Precision = None,
+        at_zero: AtZero | None = None,
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Stored entries one by one, zeros in closed form, where there is one."""
+        m, w = model_at(self._at, *model), self.entry_weights
+        seen = jnp.ones((), bool) if w is None else w != 0
+        # No function is defined on NaN: ones stand where nothing is read.
+        values, entries = f(m, jnp.where(seen, self.values, 1).astype(m.dtype))
+        values = jnp.where(seen, values, 0)
+        entries = None if columns is None else jnp.where(seen, entries, 0)
+        if w is not None:
+            values = w.astype(values.dtype) * values
+            entries = None if columns is None else w.astype(entries.dtype) * entries
+        if self.unstored == "zero":
+            zeros, of_zeros = f(m, jnp.zeros_like(m))
+            values = values - zeros
+            entries = None if columns is None else entries - of_zeros
+        total = jnp.sum(values)
+        ys: tuple[Array, ...] = ()
+        if columns is not None:
+            ys = tuple(self._mttkrp(self._placed(entries, n), columns, n) for n in range(self.ndim))
+        if self.unstored == "missing":
+            return total, ys
+        everywhere, of_zeros = self._all_zero(f, model, columns, precision, at_zero)
+        return total + everywhere, tuple(y + z for y, z in zip(ys, of_zeros, strict=True))
+
+    def _all_zero(
+        self,
+        f: Entrywise,
+        model: tuple[Array, Factors],
+        columns: Factors | None,
+        precision: Precision,
+        at_zero: AtZero | None,
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """What `entrywise` gives of this model and a tensor of zeros."""
+        if at_zero is not None:
+            return everywhere(at_zero, model, columns)
+        why = "the loss, or what is asked of it, is not known at zero"
+        _check.few_enough("tensors.Sparse", self.shape, _VISITED, why)
+        of_zero = lambda m: f(m, jnp.zeros_like(m))  # noqa: E731
+        return _elementwise.entrywise(of_zero, [model], [], columns, precision=precision)
+
+    def project(self, matrices: Factors) -> Array:
+        """The longest mode last."""
+        last = int(np.argmax(self.shape))
+        projected = gram(matrices[last], self.project_others(matrices, last))
+        sizes = [u.shape[1] for n, u in enumerate(matrices) if n != last]
+        return jnp.moveaxis(projected.reshape(-1, *sizes), 0, last)
+
+    def project_others(self, matrices: Factors, mode: int) -> Array:
+        """A few columns at a time."""
+        ready = self.prepared()
+        sizes = [1 if n == mode else u.shape[1] for n, u in enumerate(matrices)]
+        count = math.prod(sizes)
+        every = np.indices(sizes).reshape(self.ndim, -1)
+        every = np.pad(every, ((0, 0), (0, -count % _COLUMNS)), mode="edge")
+        turns = jnp.asarray(every.reshape(self.ndim, -1, _COLUMNS).swapaxes(0, 1))
+        (part,) = (part for part in ready.passes() if mode in part.modes)
+
+        def of_columns(which: Array) -> Array:
+            columns = [
+                jnp.ones((u.shape[0], _COLUMNS), self.dtype) if n == mode else u.conj()[:, which[n]]
+                for n, u in enumerate(matrices)
+            ]
+            return part.mttkrp(None, columns, mode)
+
+        found = lax.map(of_columns, turns)
+        return jnp.moveaxis(found, 0, 1).reshape(self.shape[mode], -1)[:, :count]
+
+    def project_back(self, core: Array, matrices: Factors) -> Array:
+        """The tensor core ×ₙ Uₙ where entries are stored; of zeros, that of all by Grams."""
+        expanded = core_at(self._at, core, matrices)
+        if self.unstored == "missing":
+            return self._with(values=expanded, _arranged=None).project(matrices)
+        extra = self._extra_weights()
+        whole = core
+        for n, u in enumerate(matrices):
+            whole = jnp.moveaxis(jnp.tensordot(gram(u, u), whole, ((1,), (n,))), 0, n)
+        if extra is None:
+            return whole
+        stored = self._with(values=extra * expanded, entry_weights=None, _arranged=None)
+        return whole + stored.project(matrices)
+
+    def cross_gram(self, factors: Factors, n: int, m: int) -> Array:
+        """A sum over the stored entries, of both modes' indices as one."""
+        w, rank = self._extra_weights(), factors[0].shape[1]
+        rest = [k for k in range(self.ndim) if k not in (n, m)]
+        kept = self.shape[n] if n == m else self.shape[n] * self.shape[m]
+        sizes = (kept,) if n == m else (self.shape[n], self.shape[m])
+        both = self._at[n] if n == m else self._at[n] * self.shape[m] + self._at[m]
+        found = jnp.zeros((*sizes, 1, 1), factors[0].dtype)
+        if w is not None:
+            pairs = [pair_columns(factors[k]) for k in rest] or [jnp.ones((1, 1), w.dtype)]
+            at = [self._at[k] for k in rest] or [jnp.zeros_like(both)]
+            upper = listed_mttkrp(
+                w.astype(pairs[0].dtype), [both, *at], [pairs[0], *pairs], 0, kept
+            )
+            found = (
+                upper.reshape(*sizes, 1, 1) if not rest else square(upper.reshape(*sizes, -1), rank)
+            )
+        if self.unstored == "missing":
+            return found
+        everywhere = product_of_others([gram(a, a) for a in factors], n, m)
+        return found + everywhere.reshape((1,) * len(sizes) + everywhere.shape)
+
+    def scale(self, low: float = -inf, high: float = inf) -> Scale:
+        """The largest stored entry, the norm, and whether all is finite and in range."""
+        w, seen = self.entry_weights, self._seen()
+        counts = jnp.ones((), bool) if w is None else w != 0
+        parts = (seen.real, seen.imag) if jnp.iscomplexobj(seen) else (seen,)
+        largest = lax.stop_gradient(jnp.max(jnp.abs(jnp.stack(parts))))
+        finite = inside = jnp.all(jnp.isfinite(seen))
+        if (low, high) != (-inf, inf):
+            inside = jnp.all(((seen >= low) & (seen <= high)) | ~counts)
+            if self.unstored == "zero" and not low <= 0 <= high:
+                inside = jnp.zeros((), bool)
+        unit = jnp.where(finite & (largest > 0), largest, 1)
+        scaled = seen / unit.astype(seen.dtype)
+        each = (scaled * scaled.conj()).real
+        if w is None:
+            weight, good = jnp.ones_like(unit), jnp.ones((), bool)
+        else:
+            most = lax.stop_gradient(jnp.max(w)).astype(unit.dtype)
+            most = jnp.maximum(most, 1) if self.unstored == "zero" else most
+            good = jnp.all(jnp.isfinite(w) & (w >= 0)) & (most > 0)
+            weight = jnp.where(most > 0, most, 1)
+            each = w.astype(unit.dtype) / weight * each
+        status = jnp.where(finite & inside, GOOD, BAD_ENTRIES)
+        norm = square_root(jnp.sum(each))
+        return Scale(unit, norm, weight, jnp.where(good, status, BAD_WEIGHTS))
+
+    def squared_norm(self, unit: Array | float = 1.0) -> Array:
+        """Σ W|T/u|² of the stored entries."""
+        seen = self._seen()
+        seen = seen * (1 / jnp.asarray(unit, seen.real.dtype)).astype(seen.dtype)
+        each, w = (seen * seen.conj()).real, self.entry_weights
+        return jnp.sum(each if w is None else w.astype(each.dtype) * each)
+
+    def rows(self) -> tuple[Array, ...]:
+        """Of each mode, the indices at which anything is known."""
+        if self.unstored == "zero":
+            return super().rows()
+        w = self.entry_weights
+        seen = jnp.ones(self.visited, bool) if w is None else w != 0
+        pairs = zip(self._at, self.shape, strict=True)
+        return tuple(jnp.zeros(n, bool).at[i].max(seen) for i, n in pairs)
+
+    def observations(self) -> Array | int:
+        """How many entries are known and count."""
+        w, known = self.entry_weights, super().observations()
+        if self.unstored == "missing":
+            return self.visited if w is None else jnp.sum(w != 0)
+        return known if w is None else known - jnp.sum(w == 0)
+
+    def _with(self, **changed: Any) -> "Sparse":
+        """The same pattern, something else replaced; values arranged before go with the values."""
+        other = copy(self)
+        if "values" in changed:
+            other._arranged = None
+        vars(other).update(changed)
+        return other
+
+
+def _flatten_with_keys(tensor: Sparse) -> tuple[tuple, tuple]:
+    leaves = tuple((GetAttrKey(name), getattr(tensor, name)) for name in _LEAVES)
+    return leaves, tuple(getattr(tensor, name) for name in _STATIC)
+
+
+def _flatten(tensor: Sparse) -> tuple[tuple, tuple]:
+    return tuple(getattr(tensor, name) for name in _LEAVES), tuple(
+        getattr(tensor, name) for name in _STATIC
+    )
+
+
+def _unflatten(static: tuple, leaves: Sequence) -> Sparse:
+    tensor = object.__new__(Sparse)
+    vars(tensor).update(zip((*_LEAVES, *_STATIC), (*leaves, *static), strict=True))
+    return tensor
+
+
+register_pytree_with_keys(Sparse, _flatten_with_keys, _unflatten, _flatten)
