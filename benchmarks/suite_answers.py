@@ -170,7 +170,7 @@ def _pyttb(x, start, objective: str, mask=None) -> cp.CPTensor:
     from pyttb.gcp.optimizers import LBFGSB
 
     rank = start[0].shape[1]
-    known = {} if mask is None else {"mask": pyttb.tensor(mask.astype(float)).data}
+    known: dict[str, Any] = {} if mask is None else {"mask": pyttb.tensor(mask.astype(float)).data}
     with contextlib.redirect_stdout(io.StringIO()):
         model, *_ = pyttb.gcp_opt(
             pyttb.tensor(np.where(mask, x, 0) if mask is not None else x),

@@ -10,7 +10,7 @@ import io
 import logging
 import time
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -81,22 +81,22 @@ def _row(problem, indices, values, compare, repeats):
     made = time.perf_counter() - begin
     ready = jax.jit(lambda x: x.prepared())(x)
     start = jkr.cp.random(jax.random.key(0), problem.shape, RANK, dtype=values.dtype)
-    calls = {
+    programs = {
         n: jax.jit(lambda x, a, n=n: jkr.mttkrp(x, a, n)).lower(ready, start.factors).compile()
         for n in range(len(problem.shape))
     }
-    ours = {n: (lambda f=f: f(ready, start.factors)) for n, f in calls.items()}
+    calls: dict[int, Any] = {n: partial(f, ready, start.factors) for n, f in programs.items()}
     for sweeps in (_FEW, _MANY):
-        ours[f"als {sweeps}"] = lambda s=sweeps: jkr.cp.als(x, RANK, init=start, tol=0, max_iters=s)
-    t = {name: float(np.median(taken)) for name, taken in samples(ours, repeats).items()}
-    sweep = _marginal(t[f"als {_FEW}"], t[f"als {_MANY}"])
+        calls[-sweeps] = partial(jkr.cp.als, x, RANK, init=start, tol=0, max_iters=sweeps)
+    t = {name: float(np.median(taken)) for name, taken in samples(calls, repeats).items()}
+    sweep = _marginal(t[-_FEW], t[-_MANY])
     pyttb = _pyttb(indices, values, start, problem.shape) if "pyttb" in compare else None
     genten = _genten(indices, values, problem.shape, repeats) if "pygenten" in compare else None
     coo = 8 * indices.size + values.nbytes
     size = lambda tree: sum(a.nbytes for a in jax.tree.leaves(tree)) / coo  # noqa: E731
     return (
         f"{problem.title}, {values.dtype}",
-        ", ".join(ms(t[n]) for n in calls),
+        ", ".join(ms(t[n]) for n in programs),
         ms(pyttb),
         ms(sweep),
         ms(genten),
@@ -126,7 +126,7 @@ def _genten(indices, values, shape, repeats) -> float:
     import pygenten
 
     subs = np.ascontiguousarray(indices, np.uint64)
-    x = pygenten.Sptensor(list(shape), subs, values.astype(float))
+    x = pygenten.Sptensor(list(shape), subs, values.astype(float))  # pyright: ignore
 
     def fit(sweeps, x=x):
         with contextlib.redirect_stdout(io.StringIO()):

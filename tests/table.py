@@ -106,6 +106,26 @@ def sgd_step_reference(x, a, b):
     return (a - step * residual @ b.conj()) @ (b - step * residual.T @ a.conj()).T
 
 
+STORED = np.array([[2, 0, 3], [0, 1, 1], [2, 1, 0], [0, 0, 2], [2, 0, 0]])  # nothing in row 1
+
+
+def sparse(values, unstored, entry_weights=None):
+    """Of shape (3, 2, 4)."""
+    return jkr.tensors.Sparse(
+        STORED, values, (3, 2, 4), unstored=unstored, entry_weights=entry_weights
+    )
+
+
+def scattered(values):
+    return jnp.zeros((3, 2, 4), values.dtype).at[tuple(STORED.T)].set(values)
+
+
+def scattered_loss_reference(values, weights, factors):
+    """½ Σ w|m − v|² over what is stored."""
+    off = jnp.einsum("ir,jr,kr->ijk", *factors)[tuple(STORED.T)] - values
+    return jnp.sum(weights.real * (off * off.conj()).real) / 2
+
+
 SQUARE = np.random.default_rng(6).standard_normal((3, 3))
 
 
@@ -652,6 +672,13 @@ ROWS: dict[str, list[Row]] = {
         for name, (loss, f) in LOSSES.items()
     },
     "cp.CPTensor.full": [Row(of_model(cp.CPTensor.full), model_reference, MODEL, INEXACT_AND_HALF)],
+    "cp.CPTensor.at": [
+        Row(
+            of_model(lambda m: m.at(STORED)),
+            lambda *m: model_reference(*m)[tuple(STORED.T)],
+            MODEL,
+        )
+    ],
     "cp.CPTensor.norm": [
         Row(
             of_model(cp.CPTensor.norm),
@@ -836,6 +863,20 @@ ROWS: dict[str, list[Row]] = {
             ),
             ((3, 2, 4), *TENSOR),
         )
+    ],
+    "tensors.Sparse": [
+        Row(
+            lambda v, *factors: jkr.mttkrp(sparse(v, "zero"), factors, 1),
+            lambda v, *factors: mttkrp_reference(1, 3)(scattered(v), *factors),
+            ((5,), *TENSOR[1:]),
+        ),
+        Row(
+            lambda v, w, *factors: cp.loss(
+                cp.CPTensor(jnp.ones(2, v.dtype), factors), sparse(v, "missing", square_of(w))
+            ),
+            lambda v, w, *factors: scattered_loss_reference(v, square_of(w), factors),
+            ((5,), (5,), *TENSOR[1:]),
+        ),
     ],
     "cp.pullback": [
         Row(
@@ -1150,7 +1191,14 @@ def public_names():
         yield f"operators.{method.__qualname__.replace('__matmul__', '@')}"
 
 
-MADE = (cp.ALS, cp.GCP, cp.NLS, cp.Solver, jkr.tensors.Dense)  # classes that one makes and calls
+MADE = (
+    cp.ALS,
+    cp.GCP,
+    cp.NLS,
+    cp.Solver,
+    jkr.tensors.Dense,
+    jkr.tensors.Sparse,
+)  # classes that one makes and calls
 KINDS = [kind for kind in vars(operators).values() if inspect.isclass(kind)]
 
 

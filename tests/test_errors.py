@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
+from jax.experimental import sparse
 
 import jkr
 from jkr import cp, glam, operators, sketch
 from jkr.cp.constraints import nonnegative
-from jkr.tensors import Dense
+from jkr.tensors import Dense, Sparse
 
 
 def z(*shape):
@@ -23,6 +25,14 @@ def model(*shape, rank=2):
 
 def fitted(*shape):
     return cp.als(np.ones(shape), 2, key=KEY, max_iters=2)
+
+
+def scattered(n):
+    return Sparse([[0, 1]], [1.0], (n, n), unstored="zero")
+
+
+def batched():
+    return sparse.BCOO.fromdense(jnp.eye(3), n_batch=1)
 
 
 class Failing:
@@ -54,6 +64,11 @@ SKETCH = sketch.tensor_sketch(KEY, (3, 2), 4)
 BASES = [z(5, 3), z(4, 2)]
 SQUARES = [z(3, 3), z(2, 2)]
 ONE = ((2,), (3,))
+ZEROS = (
+    "is not known at zero, so that each of the 1e+10 entries of (100000, 100000) would be "
+    "visited in every pass, and at most 2.1e+09 are; losses that know their value at zero "
+    "(at_zero: gaussian, poisson) visit stored entries only"
+)
 
 WEIGHTS = "entry_weights need the shape of the tensor, or one that broadcasts to it,"
 BAD = (
@@ -1105,6 +1120,95 @@ ERRORS = [
     (
         lambda: glam.difference_penalty(3, order=0.5),
         "glam.difference_penalty: order needs to be an int, got 0.5",
+    ),
+    # sparse tensors
+    (
+        lambda: Sparse([[0, 1]], [1.0], (2, 2)),
+        "tensors.Sparse: unstored needs to say what entries are that are not stored: 'zero' "
+        "(counts, links: they are data, and zero) or 'missing' (ratings, samples: they were not "
+        "observed, and count for nothing), got None",
+    ),
+    (
+        lambda: Sparse([[0, 1]], [1.0], (2,), unstored="zero"),
+        "tensors.Sparse: shape needs two sizes or more, each from 1 to 2147483647, got (2,)",
+    ),
+    (
+        lambda: Sparse([[0, 1], [1, 2]], z(2), (2, 2), unstored="zero"),
+        "tensors.Sparse: indices need to be from 0 and below (2, 2), and entry 1 has (1, 2)",
+    ),
+    (
+        lambda: Sparse([[0, 1], [-1, 0]], z(2), (2, 2), unstored="zero"),
+        "tensors.Sparse: indices need to be from 0 and below (2, 2), and entry 1 has (-1, 0)",
+    ),
+    (
+        lambda: Sparse([[0.0, 1.0]], [1.0], (2, 2), unstored="zero"),
+        "tensors.Sparse: indices need to be integers, got float64",
+    ),
+    (
+        lambda: Sparse([[0, 1, 0]], [1.0], (2, 2), unstored="zero"),
+        "tensors.Sparse: indices need one row for each stored entry and one column for each of "
+        "the 2 modes, got shape (1, 3)",
+    ),
+    (
+        lambda: Sparse(np.zeros((0, 2), int), [], (2, 2), unstored="zero"),
+        "tensors.Sparse: needs from 1 to 2147483647 stored entries, got 0",
+    ),
+    (
+        lambda: Sparse([[0, 1]], z(2), (2, 2), unstored="zero"),
+        "tensors.Sparse: values need one number for each of the 1 stored entries, got shape (2,)",
+    ),
+    (
+        lambda: Sparse([[0, 1], [1, 1]], [1.0, np.nan], (2, 2), unstored="zero"),
+        "tensors.Sparse: values need to be finite, and entry 1 has nan",
+    ),
+    (
+        lambda: Sparse([[0, 1]], [1.0], (2, 2), unstored="zero", entry_weights=[-1.0]),
+        "tensors.Sparse: entry_weights need to be finite and nonnegative, and entry 0 has -1.0",
+    ),
+    (
+        lambda: Sparse([[0, 1], [1, 1], [0, 1]], z(3), (2, 2), unstored="missing"),
+        "tensors.Sparse: entries that are observed need to be stored once, and entries 0 and 2 are "
+        "both at (0, 1)",
+    ),
+    (
+        lambda: Sparse([[0, 1]], [1.0], (2, 2), unstored="zero").with_values(z(2)),
+        "tensors.Sparse.with_values: values need one number for each of the 1 stored entries, got "
+        "shape (2,)",
+    ),
+    (
+        lambda: Sparse.of(batched(), unstored="zero"),
+        "tensors.Sparse.of: needs a BCOO whose dimensions are all sparse, got 1 batch and 0 dense "
+        "ones",
+    ),
+    (
+        lambda: cp.als(scipy.sparse.csr_array(np.eye(3)), 2, key=KEY),
+        "cp.als: a csr_array goes in as jkr.tensors.Sparse.of(x, unstored='zero'), or "
+        "unstored='missing' where what is not stored was not observed",
+    ),
+    (
+        lambda: cp.fit(batched(), 2, key=KEY),
+        "cp.fit: a BCOO goes in as jkr.tensors.Sparse.of(x, unstored='zero'), or "
+        "unstored='missing' where what is not stored was not observed",
+    ),
+    (
+        lambda: cp.als(scattered(10), 2, key=KEY, entry_weights=z(10, 10)),
+        "cp.als: entry_weights go with an array, got a Sparse",
+    ),
+    (
+        lambda: cp.loss(model(10**5, 10**5), scattered(10**5), loss=cp.losses.gamma),
+        f"cp.loss: gamma {ZEROS}",
+    ),
+    (
+        lambda: cp.gcp(scattered(10**5), 2, key=KEY, loss=cp.losses.bernoulli_logit),
+        f"cp.gcp: bernoulli_logit {ZEROS}",
+    ),
+    (
+        lambda: model(2, 3).at([0, 1, 1]),
+        "cp.CPTensor.at: indices need to be integers, 2 for each entry, one a mode, got int64 (3,)",
+    ),
+    (
+        lambda: model(2, 3).at([[0, 1], [0, 3]]),
+        "cp.CPTensor.at: indices need to be below (2, 3), and entry 1 has (0, 3)",
     ),
     # plots
     (lambda: jkr.plot.history(3), "plot.history: results needs to be CPResult, got int"),

@@ -262,3 +262,9 @@ def test_nothing_of_the_size_of_the_tensor_is_made(rng):
     assert np.isfinite(result.fit)
     poisson = cp.gcp(x, 2, key=KEY, loss=losses.poisson, max_iters=3)
     assert np.isfinite(poisson.history[-1])
+
+
+def test_what_is_traced_is_refused_where_it_has_to_be_known():
+    make = jax.jit(lambda i: Sparse(i, [1.0], (2, 2), unstored="zero").values)
+    with pytest.raises(ValueError, match="indices need to be known when the tensor is made"):
+        make(jnp.array([[0, 1]]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +15,7 @@ from jkr._check._options import sizes
 _MOST = 2**31 - 1  # of what 32-bit indices count
 
 
-def unstored(name: str, value: Any) -> str:
+def unstored(name: str, value: Any) -> Literal["zero", "missing"]:
     """Whether entries that are not stored are zeros, or not known."""
     if value not in ("zero", "missing"):
         raise ValueError(
@@ -128,9 +128,9 @@ def few_enough(name: str, shape: Sequence[int], most: int, why: str) -> None:
     """A tensor small enough for a pass over all of its entries, zeros included."""
     if prod(shape) > most:
         raise ValueError(
-            f"{name}: {why}, so that each of the {prod(shape):.2g} entries of {tuple(shape)} would "
-            f"be visited in every pass, zeros too, and at most {most:.2g} are; losses that know "
-            "their value at zero (at_zero: gaussian, poisson) visit stored entries only"
+            f"{name}: {why}, so that each of the {prod(shape):.2g} entries of {tuple(shape)} "
+            f"would be visited in every pass, and at most {most:.2g} are; losses that know their "
+            "value at zero (at_zero: gaussian, poisson) visit stored entries only"
         )
 
 

@@ -301,7 +301,7 @@ def _beta_divergence(beta: float) -> Loss:
         m = m + _TINY if beta < 2 else m
         return m**beta / beta - x * m ** (beta - 1) / (beta - 1)
 
-    at_zero = {1: (0, 1, 0), 2: (0, 0, 0.5)}.get(beta)
+    at_zero = {1.0: (0, 1, 0), 2.0: (0, 0, 0.5)}.get(beta)
     name = f"beta_divergence({beta:g})"
     return Loss(function, nonnegative=True, low=0, at_zero=at_zero, name=name)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-WIDTHS = (1, 2, 4, 8, 16)  # of chunks
+WIDTHS = (1, 2, 4, 8)  # of chunks
 # What the sum by rows takes for a chunk, in units of a lane of it: measured (docs/performance.md).
 _SUM = 1.5
 

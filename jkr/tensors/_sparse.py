@@ -6,10 +6,11 @@ f(M, T) − f(M, 0) over the stored ones. Where they are missing, they have weig
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from math import inf
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -255,7 +256,9 @@ class Sparse(Tensor):
         return tuple(ready._pass(n) for n in range(self.ndim))
 
     def _pass(self, n: int) -> Pass:
-        data, w = self._arranged[n] if self._layouts else (self._product(), self._extra_weights())  # type: ignore[index]
+        data, w = self._product(), self._extra_weights()
+        if self._arranged:
+            data, w = self._arranged[n]
 
         def contract(columns: Factors) -> None:
             return None
@@ -267,7 +270,7 @@ class Sparse(Tensor):
             if self.uniform:
                 return product_of_others(grams, mode)
             few = self.visited * factors[0].shape[1] ** 2 <= _elementwise.BLOCK
-            of_pairs = lambda pairs: (self._mttkrp(w, pairs, mode),)  # noqa: E731
+            of_pairs = lambda pairs: (self._mttkrp(cast(Array, w), pairs, mode),)  # noqa: E731
             (found,) = by_pairs(of_pairs, factors, at_once=few)
             return (
                 found
@@ -317,26 +320,24 @@ class Sparse(Tensor):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Stored entries one by one, zeros in closed form, where there is one."""
         m, w = model_at(self._at, *model), self.entry_weights
-        seen = jnp.ones((), bool) if w is None else w != 0
-        # No function is defined on NaN: ones stand where nothing is read.
-        values, entries = f(m, jnp.where(seen, self.values, 1).astype(m.dtype))
-        values = jnp.where(seen, values, 0)
-        entries = None if columns is None else jnp.where(seen, entries, 0)
-        if w is not None:
-            values = w.astype(values.dtype) * values
-            entries = None if columns is None else w.astype(entries.dtype) * entries
+        asked = 1 if columns is None else 2  # values, or entries beside them
+        if w is None:
+            stored = f(m, self.values)[:asked]
+        else:
+            # No function is defined on NaN: ones stand where nothing is read.
+            found = f(m, jnp.where(w == 0, 1, self.values))[:asked]
+            stored = tuple(w.astype(z.dtype) * jnp.where(w == 0, 0, z) for z in found)
         if self.unstored == "zero":
-            zeros, of_zeros = f(m, jnp.zeros_like(m))
-            values = values - zeros
-            entries = None if columns is None else entries - of_zeros
-        total = jnp.sum(values)
-        ys: tuple[Array, ...] = ()
+            zeros = f(m, jnp.zeros_like(m))[:asked]
+            stored = tuple(z - z0 for z, z0 in zip(stored, zeros, strict=True))
+        total, ys = jnp.sum(stored[0]), []
         if columns is not None:
-            ys = tuple(self._mttkrp(self._placed(entries, n), columns, n) for n in range(self.ndim))
+            arranged = [self._placed(stored[1], n) for n in range(self.ndim)]
+            ys = [self._mttkrp(entries, columns, n) for n, entries in enumerate(arranged)]
         if self.unstored == "missing":
-            return total, ys
-        everywhere, of_zeros = self._all_zero(f, model, columns, precision, at_zero)
-        return total + everywhere, tuple(y + z for y, z in zip(ys, of_zeros, strict=True))
+            return total, tuple(ys)
+        everywhere, rest = self._all_zero(f, model, columns, precision, at_zero)
+        return total + everywhere, tuple(y + z for y, z in zip(ys, rest, strict=True))
 
     def _all_zero(
         self,
@@ -349,10 +350,14 @@ class Sparse(Tensor):
         """What `entrywise` gives of this model and a tensor of zeros."""
         if at_zero is not None:
             return everywhere(at_zero, model, columns)
-        why = "the loss, or what is asked of it, is not known at zero"
-        _check.few_enough("tensors.Sparse", self.shape, _VISITED, why)
+        self.check_zeros("tensors.Sparse", "what is asked of the entries")
         of_zero = lambda m: f(m, jnp.zeros_like(m))  # noqa: E731
         return _elementwise.entrywise(of_zero, [model], [], columns, precision=precision)
+
+    def check_zeros(self, name: str, what: str) -> None:
+        """Up to 2³¹ of them, unless what they give is known."""
+        if self.unstored == "zero":
+            _check.few_enough(name, self.shape, _VISITED, f"{what} is not known at zero")
 
     def project(self, matrices: Factors) -> Array:
         """The longest mode last."""
@@ -475,21 +480,20 @@ class Sparse(Tensor):
         return other
 
 
-def _flatten_with_keys(tensor: Sparse) -> tuple[tuple, tuple]:
-    leaves = tuple((GetAttrKey(name), getattr(tensor, name)) for name in _LEAVES)
-    return leaves, tuple(getattr(tensor, name) for name in _STATIC)
+def _with_keys(tensor: Sparse) -> tuple[tuple, tuple]:
+    leaves, static = _parts(tensor)
+    return tuple(zip(map(GetAttrKey, _LEAVES), leaves, strict=True)), static
 
 
-def _flatten(tensor: Sparse) -> tuple[tuple, tuple]:
-    return tuple(getattr(tensor, name) for name in _LEAVES), tuple(
-        getattr(tensor, name) for name in _STATIC
-    )
+def _parts(tensor: Sparse) -> tuple[tuple, tuple]:
+    read = attrgetter(*_LEAVES), attrgetter(*_STATIC)
+    return read[0](tensor), read[1](tensor)
 
 
-def _unflatten(static: tuple, leaves: Sequence) -> Sparse:
+def _made(static: tuple, leaves: Iterable) -> Sparse:
     tensor = object.__new__(Sparse)
     vars(tensor).update(zip((*_LEAVES, *_STATIC), (*leaves, *static), strict=True))
     return tensor
 
 
-register_pytree_with_keys(Sparse, _flatten_with_keys, _unflatten, _flatten)
+register_pytree_with_keys(Sparse, _with_keys, _made, _parts)

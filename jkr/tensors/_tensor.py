@@ -221,6 +221,9 @@ class Tensor(ABC):
         """Whether sums over entries are differences of larger ones, so that they lose digits."""
         return False
 
+    def check_zeros(self, name: str, what: str) -> None:  # noqa: B027 (few have any)
+        """Refuse, in the name of a function, to visit more zeros one by one than there is time."""
+
     @property
     def entry_constants(self) -> tuple[Array, ...]:
         """Real arrays of T's shape that a loss takes beside the data, most often none."""

@@ -103,6 +103,8 @@ def loss(
     _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
     weights, like, *factors = promoted(weights, jnp.zeros((), made.dtype), *factors)
     known = losses.checked_loss(name, loss, accumulator(like.dtype), len(made.entry_constants))
+    if known.at_zero is None:
+        made.check_zeros(name, known.name)
     if 0 in made.shape:
         return jnp.zeros((), like.real.dtype)
     return _loss(CPTensor(weights, tuple(factors)), made, known, precision)
