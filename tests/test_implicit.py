@@ -260,7 +260,7 @@ gradient_of_energy = jax.jit(jax.grad(energy))
         ({"entry_weights": WEIGHTS, "l2": 0.2}, "float64"),
         ({"entry_weights": MASK}, "complex128"),
         ({"init": START, "fixed_modes": (1,)}, "float64"),
-        ({"nonnegative": (1,)}, "float64"),
+        ({"nonnegative": (0,)}, "float64"),
     ],
     ids=["plain", "weighted", "missing", "fixed", "nonnegative"],
 )

@@ -14,9 +14,11 @@ from jkr._check._arrays import Sizes as Sizes
 from jkr._check._arrays import array as array
 from jkr._check._arrays import at_least_zero as at_least_zero
 from jkr._check._arrays import concrete as concrete
+from jkr._check._arrays import in_order as in_order
 from jkr._check._arrays import inexact as inexact
 from jkr._check._arrays import inexact_dtype as inexact_dtype
 from jkr._check._arrays import nonnegative_scalar as nonnegative_scalar
+from jkr._check._arrays import not_falling as not_falling
 from jkr._check._arrays import not_negative as not_negative
 from jkr._check._arrays import positive as positive
 from jkr._check._arrays import real as real
@@ -39,6 +41,7 @@ from jkr._check._fits import result as result
 from jkr._check._fits import smooth_constraints as smooth_constraints
 from jkr._check._fits import start as start
 from jkr._check._fits import state as state
+from jkr._check._fits import updates as updates
 from jkr._check._fits import weights_that_are_arrays as weights_that_are_arrays
 from jkr._check._matrices import Partition as Partition
 from jkr._check._matrices import factors as factors
@@ -75,13 +78,16 @@ from jkr._check._options import as_many as as_many
 from jkr._check._options import at_least as at_least
 from jkr._check._options import counts as counts
 from jkr._check._options import elementwise as elementwise
+from jkr._check._options import expected as expected
 from jkr._check._options import function as function
 from jkr._check._options import key as key
 from jkr._check._options import kinds as kinds
 from jkr._check._options import loss as loss
 from jkr._check._options import number as number
+from jkr._check._options import of_the_user as of_the_user
 from jkr._check._options import one_number as one_number
 from jkr._check._options import one_of as one_of
+from jkr._check._options import proximal as proximal
 from jkr._check._options import sizes as sizes
 from jkr._check._options import value_of_penalty as value_of_penalty
 from jkr._check._sparse import few_enough as few_enough

@@ -25,11 +25,11 @@ def array(name: str, x: ArrayLike, what: str = "an array of numbers") -> Array:
         x = _native(name, x)
     elif not isinstance(x, Array):
         dense(name, x)
+        _without_masks(name, x)
     try:
         y = x if isinstance(x, Array) else _converted(x)
     except (TypeError, ValueError, OverflowError, BufferError) as error:
-        dtype = f" of dtype {x.dtype}" if isinstance(x, np.ndarray) else ""
-        raise ValueError(f"{name}: needs {what}, got {type(x).__name__}{dtype}") from error
+        raise ValueError(f"{name}: needs {what}, got {_described(x)}") from error
     if not (jnp.issubdtype(y.dtype, jnp.number) or y.dtype == bool):
         raise ValueError(f"{name}: needs {what}, got entries of dtype {y.dtype}")
     return y
@@ -52,10 +52,45 @@ def _native(name: str, x: Any) -> Any:
             f"{name}: a masked array goes where a tensor with missing entries may; here pass "
             "x.filled(value)"
         )
+    if x.dtype.kind in "iu":
+        _ints_in_range(name, x)
     if x.dtype.kind in "fc" and x.dtype.char in "gG":
         cure = "complex128" if x.dtype.kind == "c" else "float64"
         raise ValueError(f"{name}: JAX has no {x.dtype}; pass x.astype('{cure}')")
     return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
+def _ints_in_range(name: str, x: Any) -> None:
+    """No ints that JAX would cut to 32 bits, where it has no 64."""
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+    if dtype.itemsize < x.dtype.itemsize and x.size:
+        limits = np.iinfo(dtype)
+        if x.max() > limits.max or x.min() < limits.min:
+            raise ValueError(
+                f"{name}: ints beyond the range of {dtype}: pass x.astype(float), or set "
+                "jax_enable_x64"
+            )
+
+
+def _without_masks(name: str, x: Any) -> None:
+    """No list of masked arrays, whose masks would be lost."""
+    if np.ma.isMaskedArray(x):
+        raise ValueError(f"{name}: masked arrays in a list lose their masks; pass np.ma.stack(x)")
+    if isinstance(x, list | tuple):
+        for item in x:
+            if isinstance(item, list | tuple | np.ndarray):
+                _without_masks(name, item)
+
+
+def _described(x: Any) -> str:
+    """What came in place of numbers, and how to make some of it."""
+    kind = type(x).__name__
+    if not isinstance(x, np.ndarray):
+        return f"{kind}; pass x.astype(float)" if hasattr(x, "to_numpy") else kind
+    cure = "; pass x.astype(float)" if x.dtype == object else ""
+    if x.dtype.names:
+        cure = f"; pass one of its fields, as x[{x.dtype.names[0]!r}]"
+    return f"{kind} of dtype {x.dtype}{cure}"
 
 
 def _converted(x: Any) -> Array:
@@ -108,6 +143,7 @@ def real_dtype(name: str, what: str, dtype: DTypeLike) -> None:
 
 def scalar(name: str, what: str, x: ArrayLike, dtype: DTypeLike) -> Array | np.ndarray:
     """A real scalar, in that dtype; a Python number stays on the host."""
+    not_a_boolean(name, what, x)
     if isinstance(x, int | float) and abs(x) < 1e300:
         with np.errstate(over="ignore"):
             return np.asarray(x).astype(dtype)
@@ -117,8 +153,15 @@ def scalar(name: str, what: str, x: ArrayLike, dtype: DTypeLike) -> Array | np.n
     return y.astype(dtype)
 
 
+def not_a_boolean(name: str, what: str, x: Any) -> None:
+    """A number, not True or False, which would count as 1 and 0."""
+    if isinstance(x, bool | np.bool_):
+        raise ValueError(f"{name}: {what} needs to be a number, got {x}")
+
+
 def real_scalar(name: str, what: str, x: ArrayLike) -> Array:
     """A real scalar in its own floating dtype."""
+    not_a_boolean(name, what, x)
     y = inexact(name, real(name, what, array(name, x)))
     if y.shape:
         raise ValueError(f"{name}: {what} needs to be a scalar, got shape {y.shape}")
@@ -159,6 +202,20 @@ def real_vector(name: str, what: str, x: ArrayLike, least: int) -> Array:
         more = f" of {least} entries or more" if least else ""
         raise ValueError(f"{name}: {a}{more}, got shape {y.shape}")
     return y
+
+
+def not_falling(name: str, what: str, x: Array) -> None:
+    """A vector whose entries do not fall, where its values are known."""
+    if not isinstance(x, Tracer) and not np.all(np.diff(np.asarray(x)) >= 0):
+        raise ValueError(f"{name}: {what} need to be increasing, got {np.asarray(x).tolist()}")
+
+
+def in_order(name: str, low: Array, high: Array) -> None:
+    """Two ends of an interval, where their values are known."""
+    if isinstance(low, Tracer) or isinstance(high, Tracer):
+        return
+    if not -np.inf < float(low) < float(high) < np.inf:
+        raise ValueError(f"{name}: low needs to be below high, got {float(low)} and {float(high)}")
 
 
 def not_negative(name: str, what: str, arrays: Sequence[Array]) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jkr._check._arrays import Sizes
+from jkr._check._arrays import Sizes, listed
 from jkr._check._options import key as one_key
 from jkr._check._tensors import mode, modes
 
@@ -39,6 +40,11 @@ def constraints(name: str, value: Any, order: int, kind: type) -> dict[int, Any]
             raise ValueError(
                 f"{name}: the constraint of mode {n} needs to be one of cp.constraints, "
                 f"got {type(constraint).__name__}"
+            )
+        if jax.tree_util.all_leaves([constraint]):
+            raise ValueError(
+                f"{name}: the constraint of mode {n} needs to be a pytree; register its class, "
+                f"{type(constraint).__name__}, by jax.tree_util.register_dataclass"
             )
         at = mode(name, n, order)
         if at in found:
@@ -145,6 +151,17 @@ def smooth_constraints(name: str, constraints: Sequence[Any], known: tuple[type,
                 f"{name}: takes nonnegative factors and fixed ones, got the constraint "
                 f"{type(constraint).__name__}; cp.als takes any"
             )
+
+
+def updates(name: str, given: Any, parameters: Any) -> None:
+    """What an optimiser adds to parameters: arrays of their shapes."""
+    shapes = [tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(given)]
+    needed = [tuple(leaf.shape) for leaf in jax.tree.leaves(parameters)]
+    if shapes != needed or jax.tree.structure(given) != jax.tree.structure(parameters):
+        raise ValueError(
+            f"{name}: optimizer needs to give updates of the shapes {listed(needed)}, got "
+            f"{listed(shapes) or 'none'}"
+        )
 
 
 def optimizer(name: str, value: Any) -> Any:

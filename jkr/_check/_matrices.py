@@ -1,6 +1,5 @@
 """The matrices of products, and what they are multiplied with."""
 
-import operator
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jkr._check._arrays import Sizes, array, listed
-from jkr._check._options import sizes
+from jkr._check._options import index, sizes
 
 Partition = tuple[Sequence[int], Sequence[int]]
 
@@ -59,7 +58,7 @@ def one_matrix(name: str, a: ArrayLike) -> Array:
 def partition(name: str, which: str, shape: Sizes, partition: Partition) -> tuple[Sizes, Sizes]:
     """(row_sizes, column_sizes) of one matrix, as tuples of ints that add up to its shape."""
     try:
-        row_sizes, column_sizes = (tuple(operator.index(s) for s in sizes) for sizes in partition)
+        row_sizes, column_sizes = (tuple(index(s) for s in sizes) for sizes in partition)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name}: partition_{which} needs (row_sizes, column_sizes), two tuples of ints, "

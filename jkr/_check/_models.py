@@ -27,8 +27,6 @@ def weights(name: str, weights: ArrayLike | None, rank: int, dtype: DTypeLike) -
 
 def rank(name: str, rank: int) -> int:
     """A number of components, at least 1."""
-    if isinstance(rank, bool | np.bool_):
-        raise ValueError(f"{name}: rank needs to be an int, got {rank}")
     return at_least(name, "rank", rank)
 
 

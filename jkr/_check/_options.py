@@ -16,6 +16,7 @@ from jkr._check._arrays import Sizes, listed
 def number(name: str, what: str, value: Any, *, above: float | None = None) -> float:
     """A static, finite number, above a limit if there is one."""
     good = isinstance(value, int | float | np.integer | np.floating)
+    good = good and not isinstance(value, bool)
     if not (good and np.isfinite(value) and (above is None or value > above)):
         rule = "a finite number" if above is None else f"a finite number above {above}"
         raise ValueError(f"{name}: {what} needs to be {rule}, got {value!r}")
@@ -29,10 +30,17 @@ def one_of(name: str, what: str, value: Any, known: Sequence[str]) -> str:
     return value
 
 
+def index(value: Any) -> int:
+    """An int, which a boolean is not; a TypeError else."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError("a boolean is no int")
+    return operator.index(value)
+
+
 def at_least(name: str, what: str, value: int, least: int = 1, *, below: int | None = None) -> int:
     """A static count that is not too small, nor too large."""
     try:
-        n = operator.index(value)
+        n = index(value)
     except TypeError as error:
         raise ValueError(f"{name}: {what} needs to be an int, got {value!r}") from error
     if n < least or (below is not None and n >= below):
@@ -44,7 +52,7 @@ def at_least(name: str, what: str, value: int, least: int = 1, *, below: int | N
 def counts(name: str, what: str, values: Sequence[int]) -> Sizes:
     """Static counts, one or more, each at least 1."""
     try:
-        ns = tuple(operator.index(v) for v in values)
+        ns = tuple(index(v) for v in values)
     except TypeError as error:
         raise ValueError(f"{name}: {what} need to be a sequence of ints, got {values!r}") from error
     if min(ns, default=0) < 1:
@@ -55,7 +63,7 @@ def counts(name: str, what: str, values: Sequence[int]) -> Sizes:
 def sizes(name: str, shape: Sequence[int]) -> Sizes:
     """A shape given by the user, as a tuple of ints that are not negative."""
     try:
-        dims = tuple(operator.index(s) for s in shape)
+        dims = tuple(index(s) for s in shape)
     except TypeError as error:
         raise ValueError(f"{name}: a shape is a sequence of ints, got {shape!r}") from error
     if min(dims, default=0) < 0:
@@ -90,11 +98,26 @@ def loss(name: str, loss: Any) -> Any:
     return function(name, "loss", loss)
 
 
+def expected(name: str, value: Any, entries: Any, constants: int = 0) -> None:
+    """The data that a loss expects of a model, elementwise, tried on such entries."""
+    real = jax.ShapeDtypeStruct(entries.shape, jnp.finfo(entries.dtype).dtype)
+    rule = f"expected of the loss needs to be a function of the model{_and_of(constants)}"
+    out = _traced(name, rule, value, entries, *[real] * constants)
+    if getattr(out, "shape", None) != entries.shape:
+        raise ValueError(
+            f"{name}: expected of the loss needs to give an array of the shape of the model, got "
+            f"{_shape_of(out)} for shape {entries.shape}"
+        )
+
+
+def _and_of(constants: int) -> str:
+    return f" and {constants} of entry_constants" if constants else ""
+
+
 def elementwise(name: str, what: str, value: Any, entries: Any, constants: int = 0) -> None:
     """An elementwise, real function of (model, data), or with constants, tried on such entries."""
     real = jax.ShapeDtypeStruct(entries.shape, jnp.finfo(entries.dtype).dtype)
-    rule = f"{what} needs to be a function of (model, data)"
-    rule += f" and {constants} of entry_constants" if constants else ""
+    rule = f"{what} needs to be a function of (model, data){_and_of(constants)}"
     out = _traced(name, rule, value, entries, entries, *[real] * constants)
     got = _not_real(out, entries.shape)
     if got:
@@ -119,9 +142,31 @@ def value_of_penalty(name: str, kind: str, value: Any) -> None:
         raise ValueError(f"{name}: a penalty needs its value, got None")
 
 
-def one_number(name: str, what: str, value: Any, factors: Any) -> None:
+def proximal(name: str, n: int, operator: Any, factor: Any) -> None:
+    """A proximal operator of the user's, of the factor of a mode, tried on such a factor."""
+    step = jax.ShapeDtypeStruct((), jnp.finfo(factor.dtype).dtype)
+    what = f"prox of mode {n}"
+    out = _traced(name, f"{what} needs to be a function of (factor, step)", operator, factor, step)
+    if getattr(out, "shape", None) != factor.shape or out.dtype != factor.dtype:
+        raise ValueError(
+            f"{name}: {what} needs to give a factor of shape {factor.shape}, {factor.dtype}, got "
+            f"{_shape_of(out)}"
+        )
+
+
+def of_the_user(name: str, rule: str, value: Any, /, *arguments: Any, **named: Any) -> Any:
+    """What an object of the user's gives; whatever goes wrong there, it is that which fails."""
+    try:
+        return value(*arguments, **named)
+    except Exception as error:
+        raise ValueError(f"{name}: {rule}, which fails with: {error}") from error
+
+
+def one_number(
+    name: str, what: str, value: Any, factors: Any, of: str = "the tuple of factors"
+) -> None:
     """A function of the tuple of all factors to a real number, tried on such factors."""
-    out = _traced(name, f"{what} needs to be a function of the tuple of factors", value, factors)
+    out = _traced(name, f"{what} needs to be a function of {of}", value, factors)
     got = _not_real(out, ())
     if got:
         raise ValueError(f"{name}: {what} needs to give one real number, got {got}")
@@ -132,7 +177,12 @@ def _not_real(out: Any, shape: Sizes) -> str:
     came, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
     if came == shape and dtype is not None and jnp.issubdtype(dtype, jnp.floating):
         return ""
-    return type(out).__name__ if came is None else f"shape {came}, {dtype}"
+    return _shape_of(out)
+
+
+def _shape_of(out: Any) -> str:
+    came = getattr(out, "shape", None)
+    return type(out).__name__ if came is None else f"shape {came}, {out.dtype}"
 
 
 def kinds(name: str, what: str, values: Sequence[Any], kind: type) -> None:

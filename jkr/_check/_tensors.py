@@ -1,6 +1,5 @@
 """Tensors, their modes and entry weights; the bases and penalties of array models."""
 
-import operator
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -13,7 +12,7 @@ from jax.typing import ArrayLike
 
 from jkr._check._arrays import Sizes, array, inexact, listed, real
 from jkr._check._matrices import sequence
-from jkr._check._options import sizes
+from jkr._check._options import index, sizes
 
 
 def tensor(name: str, x: Any, *, order: int = 1) -> Array:
@@ -27,9 +26,7 @@ def tensor(name: str, x: Any, *, order: int = 1) -> Array:
 def mode(name: str, mode: int, order: int) -> int:
     """A mode of a tensor of that order, counted from 0; negative ones count from the end."""
     try:
-        if isinstance(mode, bool | np.bool_):
-            raise TypeError("a boolean is no mode")
-        n = operator.index(mode)
+        n = index(mode)
     except TypeError as error:
         raise ValueError(f"{name}: mode needs to be an int, got {mode!r}") from error
     if not -order <= n < order:
@@ -41,6 +38,8 @@ def modes(name: str, what: str, value: Any, order: int) -> tuple[int, ...]:
     """Modes named by a boolean (all or none), an int or several; sorted, each once."""
     if isinstance(value, bool | np.bool_):
         return tuple(range(order)) if value else ()
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = tuple(value.tolist())
     several = value if isinstance(value, list | tuple | set | frozenset | range) else (value,)
     try:
         named = {mode(name, m, order) for m in several}

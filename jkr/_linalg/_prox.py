@@ -26,7 +26,7 @@ def nearest_simplex(y: Array, axis: int) -> Array:
 def nearest_in_ball(a: Array, radius: Array) -> Array:
     """The nearest matrix with columns of at most that norm."""
     norms = column_norms(a)
-    long = norms > radius
+    long = ~(norms <= radius)  # a radius of NaN is no ball
     factor = jnp.where(long, radius / jnp.where(long, norms, 1), 1)
     return a * factor[None, :].astype(a.dtype)
 

@@ -320,5 +320,8 @@ def checked_loss(
 @lru_cache(maxsize=64)
 def _tried(name: str, loss: Loss, dtype: DTypeLike, constants: int) -> None:
     """Trace a loss once, not at every call."""
-    entries = jax.ShapeDtypeStruct((2, 3), dtype)
-    _check.elementwise(name, "loss", loss.function, entries, constants)
+    for shape in ((2, 3), (3, 2)):  # to which arrays in a closure do not both broadcast
+        entries = jax.ShapeDtypeStruct(shape, dtype)
+        _check.elementwise(name, "loss", loss.function, entries, constants)
+        if not loss.expects_model:
+            _check.expected(name, loss.expected, entries, constants)

@@ -74,7 +74,7 @@ def cross_product(
 
     Args:
         bases: matrices (Iₙ, Jₙ), one a mode, a sequence.
-        y: array (I_1, …, I_d).
+        y: array (I_1, …, I_d), masked ones included.
         entry_weights: real weights W of the cells, of the shape of y; what lies under a zero, NaN
             included, is never read. None: all 1.
         precision: of the matrix products, as in `jax.lax.dot_general`.
@@ -96,6 +96,7 @@ def cross_product(
     """
     name = "glam.cross_product"
     arrays, rows, _ = _check.bases(name, bases)
+    y, entry_weights = _check.data_and_weights(name, y, entry_weights)
     y = _check.array_of(name, "y", _check.inexact(name, y), rows)
     y, *arrays = promoted(y, *arrays)
     if entry_weights is not None:

@@ -32,15 +32,16 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
 
     Args:
         x: points (I,), real.
-        knots: t (J + degree + 1,), increasing; `uniform_knots` makes those of P-splines.
+        knots: t (J + degree + 1,), increasing (traced ones that fall give NaN); `uniform_knots`
+            makes those of P-splines.
         degree: of the pieces, an int of at least 0.
 
     Returns:
         Array (I, J), of the promoted dtype of x and knots; integers become the default float.
 
     Raises:
-        ValueError: x or knots that are complex or no vectors; fewer than 2·degree + 2 knots; a
-            degree that is no int of at least 0.
+        ValueError: x or knots that are complex or no vectors; fewer than 2·degree + 2 knots, or
+            knots that fall; a degree that is no int of at least 0.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -58,6 +59,7 @@ def bspline_basis(x: ArrayLike, knots: ArrayLike, degree: int = 3) -> Array:
         for what, v, least in (("x", x, 0), ("knots", knots, 2 * degree + 2))
     )
     points, t = promoted(points, t)
+    _check.not_falling(name, "knots", t)
     return _cox_de_boor(points, t, degree)
 
 
@@ -68,7 +70,7 @@ def _cox_de_boor(x: Array, knots: Array, degree: int) -> Array:
     left, right = t[:, :-1], t[:, 1:]
     within = (left <= points) & (points < right)
     inside = jnp.where(points == last, (left < last) & (right == last), within)
-    B = inside.astype(points.dtype)
+    B = jnp.where(jnp.all(left <= right), inside.astype(points.dtype), jnp.nan)
     for k in range(1, degree + 1):
         rise = _quotient(points - t[:, : -k - 1], t[:, k:-1] - t[:, : -k - 1])
         fall = _quotient(t[:, k + 1 :] - points, t[:, k + 1 :] - t[:, 1:-k])
@@ -85,7 +87,7 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
 
     Args:
         low: left end of the base interval, a real scalar.
-        high: right end, a real scalar.
+        high: right end, a real scalar above low.
         segments: their number, an int of at least 1.
         degree: of the splines, an int of at least 0.
 
@@ -94,8 +96,8 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
         default float.
 
     Raises:
-        ValueError: ends that are no real scalars; segments that is no int of at least 1; degree
-            that is no int of at least 0.
+        ValueError: ends that are no real scalars, or out of order; segments that is no int of at
+            least 1; degree that is no int of at least 0.
 
     Example:
         >>> import jkr
@@ -109,6 +111,7 @@ def uniform_knots(low: ArrayLike, high: ArrayLike, segments: int, degree: int = 
     degree = _check.at_least(name, "degree", degree, 0)
     low, high = (_check.real_scalar(name, what, x) for what, x in (("low", low), ("high", high)))
     low, high = promoted(low, high)
+    _check.in_order(name, low, high)
     steps = jnp.asarray(np.arange(-degree, segments + degree + 1) / segments, low.dtype)
     return low * (1 - steps) + high * steps
 

@@ -100,7 +100,7 @@ def smooth(
     while it compiles, slowly.
 
     Args:
-        y: array (I_1, …, I_d), real or complex, d of 1 or more.
+        y: array (I_1, …, I_d), real or complex, d of 1 or more; masked ones included.
         bases: matrices (Iₙ, Jₙ), one a mode, a sequence.
         penalties: symmetric positive semi-definite matrices Pₙ (Jₙ, Jₙ), one a mode.
         smoothing: λ (d,), nonnegative, in the units of the weighted data; for gradients take its
@@ -134,6 +134,7 @@ def smooth(
     """
     name = "glam.smooth"
     arrays, rows, columns = _check.bases(name, bases)
+    y, entry_weights = _check.data_and_weights(name, y, entry_weights)
     data = _check.array_of(name, "y", _check.inexact(name, y), rows)
     matrices = _check.penalties(name, penalties, columns)
     parameters = _check.smoothing(name, smoothing, len(rows))

@@ -26,7 +26,7 @@ def missing(
     black where nothing is.
 
     Args:
-        tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing.
+        tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing, and what is masked.
         entry_weights: (I_1, …, I_N), zero where an entry is missing; where NaN stands, if not
             given.
         modes: the name of each mode; "mode 0", … if not given.
@@ -47,6 +47,7 @@ def missing(
         >>> len(figure.axes)
         6
     """
+    tensor, entry_weights = _check.data_and_weights("plot.missing", tensor, entry_weights)
     x = _check.data("plot.missing", tensor)
     w = (
         None
@@ -100,7 +101,7 @@ def residuals(
 
     Args:
         cp: the model, a CPTensor (I_1, …, I_N).
-        tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing.
+        tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing, and what is masked.
         loss: that it was fitted with; M is the data that it expects of the model.
         entry_weights: (I_1, …, I_N), zero where an entry is missing; where NaN stands, if not
             given. Other weights do not count.
@@ -123,13 +124,16 @@ def residuals(
         4
     """
     name = "plot.residuals"
+    tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
     x, cp = _check.data(name, tensor), CPTensor(*_check.parts(name, cp))
     _check.same_shape(name, cp.shape, x.shape)
     seen = _seen(name, x, entry_weights)
     modes, labels = described(name, x.shape, modes, labels)
     data, model = np.asarray(x), np.asarray(loss.expected(cp.full()))
-    left = np.where(seen, np.abs(data - model), 0) ** 2
-    whole = np.sum(np.where(seen, np.abs(data), 0) ** 2)
+    # In units of the largest entry, whose square may be out of range.
+    largest = np.max(np.abs(data), where=seen, initial=0) or 1.0
+    left = np.where(seen, np.abs(data - model) / largest, 0) ** 2
+    whole = np.sum(np.where(seen, np.abs(data) / largest, 0) ** 2)
     unit = np.sqrt(whole / max(seen.sum(), 1)) or 1.0
     figure = Figure(figsize=(3.2 * (1 + x.ndim), 3.8), layout="constrained")
     first, *rest = figure.subplots(1, 1 + x.ndim)

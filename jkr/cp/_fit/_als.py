@@ -42,7 +42,7 @@ class ALS(Solver):
     name: ClassVar[str] = "cp.ALS"
 
     def __init__(self, **options: Unpack[Options]):
-        super().__init__(Alternating(), **options)
+        super().__init__(Alternating(accelerated=True), **options)
 
 
 @any_mesh
@@ -78,6 +78,9 @@ def als(
             returned), tol (stop when the fit changes by less, strictly: 0 runs max_iters sweeps),
             max_iters, precision, progress (a bar), callback (called with the ALSState after each
             sweep; with either, sweeps are driven from Python and Ctrl-C returns the model so far).
+
+    Under constraints and entry weights sweeps begin ahead, by momentum. One after which the
+    objective rose is not taken: it counts, and `history` has the fit before it once more.
 
     Returns:
         CPResult. Where a Gram is singular, components that depend on others get weight zero in that

@@ -60,9 +60,9 @@ MESSAGES = {
     INTERRUPTED: "interrupted: this is the best model so far; resume with init=result.cp",
     NOT_FINITE: (
         "stopped: the fit, the objective, or the model in the dtype of the tensor, is not finite, "
-        "or the objective underflows; look for overflow in the start and l2, for weights beyond "
-        "float16, for learning rates that are too large, and scale data whose squares are out of "
-        "range"
+        "or the objective underflows; look for NaN in a prox of your own, for overflow in the "
+        "start and l2, for weights beyond float16, for learning rates that are too large, and "
+        "scale data whose squares are out of range"
     ),
     BAD_DATA: (
         "the tensor holds NaN or inf, or entries that the loss is not for; where they are missing, "
@@ -76,8 +76,8 @@ MESSAGES = {
     ),
     NO_DERIVATIVE: (
         "stopped: the derivative of the loss, or of the penalty, is NaN or inf at the model that "
-        "was reached: write yours so that it is finite there, at zero too (rows with nothing "
-        "observed are zero), and l2 not negative"
+        "was reached, or they are NaN themselves: write yours so that all are finite there, at "
+        "zero too (rows with nothing observed are zero), and l2 not negative"
     ),
 }
 
@@ -168,9 +168,10 @@ class CPResult(NamedTuple):
         status: an integer scalar. 0 converged; 1 converged, but derivatives through the fit are
             rough; 2 converged to dependent components; 3 max_iters reached; 4 interrupted; 5 not
             finite; 6 NaN or inf in the data; 7 entry weights that are negative, not finite or all
-            zero; 8 settled by tol, but far from stationary; 9 a loss or a penalty without a
-            derivative; 10 converged to a model that the observed entries do not determine; 11
-            converged, and whether they do was not settled. `message` says it in words.
+            zero; 8 settled by tol, but far from stationary; 9 a loss or a penalty that is NaN, or
+            without a derivative; 10 converged to a model that the observed entries do not
+            determine; 11 converged, and whether they do was not settled. `message` says it in
+            words.
         stationarity: how far the fit is from a stationary point, a real scalar: the gradient with
             respect to a free factor, balanced, over ‖W½∘T‖ and the norm of the largest column that
             multiplies it, the largest of all modes. For other losses f than least squares it is
@@ -227,6 +228,12 @@ class CPResult(NamedTuple):
             f"CPResult(shape {self.cp.shape}, rank {self.cp.rank}, fit {float(self.fit):.6g}, "
             f"{int(self.iterations)} iterations, {BRIEFLY[int(self.status)]})"
         )
+
+    def _is_no_tensor(self, other: Any) -> Any:
+        raise ValueError("cp.CPResult: results are neither added nor multiplied; their cp are")
+
+    # Those of a tuple would make another tuple.
+    __add__ = __radd__ = __mul__ = __rmul__ = _is_no_tensor
 
     @property
     def message(self) -> str:

@@ -282,8 +282,8 @@ def _ended(
     rounded = [jnp.all(jnp.isfinite(a.astype(dtype))) for a in jax.tree.leaves(cp)]
     broken = broken | jnp.isnan(state.change) | ~jnp.all(jnp.stack(rounded))
     status = jnp.where(broken, _result.NOT_FINITE, status)
-    # The model and its objective are finite: a gradient that is not is that of a function.
-    lost = jnp.isinf(slope) & objective.has_functions
+    # The model is finite: a gradient that is not, or an objective, is that of a function.
+    lost = (jnp.isinf(slope) | jnp.isnan(last)) & objective.has_functions
     status = jnp.where(lost, _result.NO_DERIVATIVE, status)
     status = _result.unless_bad(scale, status)
     # What was watched before the last step, and from there on the last, exactly.

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypedDict
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.tree_util import Partial
@@ -34,12 +35,13 @@ from jkr.cp._fit._run import Plan
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective, Penalty, Term
 from jkr.cp._solvers._algorithm import Algorithm
-from jkr.cp.constraints import Ball, Constraint, Fixed, Free, Nonnegative, Simplex
+from jkr.cp.constraints import L1, Ball, Constraint, Fixed, Free, Nonnegative, Proximal, Simplex
 from jkr.cp.losses import Loss
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
 
 _STARTS = ("random", "uniform", "svd")
+_OURS = (Ball, Fixed, Free, L1, Nonnegative, Simplex)
 _LEAVES = ("algorithm", "constraints", "l2", "penalty", "tol")
 _STATIC = (
     *("loss", "nonnegative", "fixed_modes", "restarts", "max_iters"),
@@ -252,7 +254,7 @@ class Solver:
         l2 = _check.at_least_zero(name, "l2", self.l2, jnp.finfo(wide).dtype)
         objective = Objective(
             terms=(Term(tensor, loss),),
-            constraints=self._constraints(name, tensor, loss, given, l2),
+            constraints=self._constraints(name, tensor, rank, loss, given, l2),
             l2=jnp.asarray(l2),
             penalty=self.penalty,
             precision=self.precision,
@@ -261,7 +263,13 @@ class Solver:
         return objective
 
     def _constraints(
-        self, name: str, tensor: Tensor, loss: Loss, given: CPTensor | None, l2: ArrayLike
+        self,
+        name: str,
+        tensor: Tensor,
+        rank: int,
+        loss: Loss,
+        given: CPTensor | None,
+        l2: ArrayLike,
     ) -> tuple[Constraint, ...]:
         """One a mode."""
         order = tensor.ndim
@@ -270,6 +278,8 @@ class Solver:
         positive = _check.modes(name, "nonnegative", self.nonnegative, order)
         named = _check.constraints(name, self.constraints, order, Constraint)
         _check.one_a_mode(name, constraints=tuple(named), fixed_modes=fixed)
+        for n, constraint in named.items():
+            _try(name, n, constraint, (tensor.shape[n], rank), accumulator(tensor.dtype))
         if loss.nonnegative:
             _check.nonnegative_constraints(name, loss.name, named, (Nonnegative, Simplex))
             positive = tuple(range(order))
@@ -287,6 +297,18 @@ class Solver:
             radius = jnp.where(jnp.asarray(l2) > 0, jnp.inf, 1)
             found = [Ball(radius, c) if c.kind in ("free", "cone") else c for c in found]
         return tuple(found)
+
+
+def _try(name: str, n: int, constraint: Constraint, shape: tuple[int, int], dtype: Any) -> None:
+    """The functions of a constraint of the user's own, on a factor of that shape."""
+    if isinstance(constraint, _OURS):
+        return
+    factor = jax.ShapeDtypeStruct(shape, dtype)
+    own = isinstance(constraint, Proximal)
+    _check.proximal(name, n, constraint.operator if own else constraint.prox, factor)
+    if constraint.kind == "penalty":
+        value = constraint.function if own else constraint.value
+        _check.one_number(name, f"value of mode {n}", value, factor, "a factor")
 
 
 def _register(kind: type[Solver]) -> None:
@@ -307,6 +329,7 @@ _register(Solver)
 
 def _hashable(modes: Any) -> Any:
     """Modes as a tuple, where they are several; what is no modes is refused where it is used."""
+    modes = modes.tolist() if isinstance(modes, np.ndarray) else modes
     return tuple(modes) if isinstance(modes, list | set | frozenset | range) else modes
 
 

@@ -328,7 +328,10 @@ class CPTensor(NamedTuple):
         return self * -1
 
     def __sub__(self, other: Any) -> "CPTensor":
-        return self + CPTensor.__neg__(other)
+        return self + -CPTensor(*_check.parts("cp.CPTensor.-", other))
+
+    def __rsub__(self, other: Any) -> "CPTensor":
+        return other + -self
 
     def __truediv__(self, other: ArrayLike) -> "CPTensor":
         return self * (1 / _check.multiplier("cp.CPTensor./", other))

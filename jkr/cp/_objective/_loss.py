@@ -98,6 +98,7 @@ def loss(
         tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
         x = _check.inexact(name, tensor, "a tensor of numbers")
         w = _check.weights_if_any(name, entry_weights, x.shape)
+        _check.in_range(name, tensor, x, w)
         constants = _check.entry_constants(name, entry_constants, x.shape)
         made = Dense(x, w, entry_constants=constants, sharded=is_sharded(x))
     _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)

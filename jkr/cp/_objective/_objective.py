@@ -245,7 +245,7 @@ class Objective:
         model, total = CPTensor(weights, self.factors(free)), self._penalties(weights, free)
         for n, a in zip(self.free, free, strict=True):
             if self.constraints[n].kind == "penalty":
-                total += self.constraints[n].value(a).astype(total.dtype)
+                total += jnp.asarray(self.constraints[n].value(a)).astype(total.dtype)
         for term in self.terms:
             value = entry_loss(term.loss, self.precision, model, term.tensor, term.unit)
             total += term.times_weight(value)

@@ -9,11 +9,12 @@ T is divided by its largest entry, though never in memory: its MTTKRPs are. The 
 is on F factors between which the weights are spread evenly: with D = diag(λ^{(F−1)/F}), B = A D and
 (D G D + l2 I) Aᵀ = D Yᵀ.
 
-Source: [KB09], figure 3.3; entry weights: [TB05]; sharing passes: [PTC13]; constraints: [HSL16].
+Source: [KB09], figure 3.3; entry weights: [TB05]; sharing passes: [PTC13]; constraints: [HSL16];
+sweeps that begin ahead: [MYD20].
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -29,6 +30,7 @@ from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
+from jkr.cp._solvers._extrapolate import Momentum, at_rest, extrapolated
 from jkr.tensors._tensor import Pass, Scale
 
 _SMALL = 1e-4  # of the norm of the data: what a component that vanished is taken for
@@ -43,11 +45,12 @@ class ALSState(NamedTuple):
             float32.
         fit: its fit, from ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², a real scalar; −inf before the first sweep, NaN
             where something was not finite.
-        change: `|Δfit|` of the last sweep, a real scalar; inf before the first.
-        iteration: sweeps done, an integer scalar.
+        change: `|Δfit|` of the last sweep that was taken, a real scalar; inf before the first.
+        iteration: sweeps done, those not taken included, an integer scalar.
         scale: how large the data are, a `jkr.tensors.Scale`.
         grams: UₙᴴUₙ of each factor, its columns of unit norm where they bear scale.
         memory: what constraints keep from sweep to sweep.
+        momentum: what lets the next sweep begin ahead; None where sweeps are plain.
 
     Example:
         >>> import jax, jkr
@@ -66,12 +69,19 @@ class ALSState(NamedTuple):
     scale: Scale
     grams: tuple[Array, ...]
     memory: tuple[Any, ...]
+    momentum: Momentum | None = None
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Alternating(Algorithm):
-    """Alternating least squares."""
+    """Alternating least squares.
+
+    Attributes:
+        accelerated: whether sweeps begin ahead, under constraints and entry weights.
+    """
+
+    accelerated: bool = field(default=False, metadata={"static": True})
 
     title: ClassVar[str] = "ALS"
     watches: ClassVar[str] = "fit"
@@ -90,9 +100,22 @@ class Alternating(Algorithm):
         grams = tuple(gram(u, u) for u in _unit_fixed(objective, cp)[1])
         pairs = zip(objective.constraints, cp.factors, strict=True)
         memory = tuple(c.memory(a) for c, a in pairs)
-        return ALSState(cp, fit, -fit, jnp.zeros((), int), scale, grams, memory)
+        momentum = at_rest(cp, scale) if self._extrapolates(objective) else None
+        return ALSState(cp, fit, -fit, jnp.zeros((), int), scale, grams, memory, momentum)
 
     def step(self, objective: Objective, state: ALSState) -> ALSState:
+        """One sweep, from ahead where that pays."""
+        if not self._extrapolates(objective):
+            return self._sweep(objective, state)
+        return extrapolated(self._sweep, objective, state)
+
+    def _extrapolates(self, objective: Objective) -> bool:
+        """Not in plain least squares, whose sweeps are the textbook's: `nls` is for slow ones."""
+        (term,) = objective.terms
+        plain = all(objective.constraints[n].kind == "free" for n in objective.free)
+        return self.accelerated and not (plain and term.by_grams)
+
+    def _sweep(self, objective: Objective, state: ALSState) -> ALSState:
         """Every free factor in turn; the fit from what the last update leaves at hand."""
         problem, unit = objective.in_units(state.scale), objective.unit(state.scale)
         frozen, factors = _unit_fixed(objective, state.cp)
@@ -115,7 +138,8 @@ class Alternating(Algorithm):
         weights = weights * (unit / jnp.where(frozen > 0, frozen, 1)).astype(weights.dtype)
         cp = CPTensor(weights, objective.factors(tuple(factors[n] for n in objective.free)))
         change, done = jnp.abs(fit - state.fit), state.iteration + 1
-        after = ALSState(cp, fit, change, done, state.scale, tuple(grams), tuple(memory))
+        after = state._replace(cp=cp, fit=fit, change=change, iteration=done)
+        after = after._replace(grams=tuple(grams), memory=tuple(memory))
         # A sweep that is not finite is not taken.
         kept = state._replace(fit=fit, change=change, iteration=done)
         return jax.tree.map(partial(jnp.where, jnp.isnan(fit)), kept, after)

@@ -30,6 +30,7 @@ from jkr.cp.constraints import Fixed, Parametrised
 if TYPE_CHECKING:
     import optax
 
+_NAME, _RULE = "cp.GCP", "optimizer needs to be an optax optimiser of such factors"
 _SIZES = 10  # of a start, each an eighth of the one before
 
 
@@ -108,7 +109,9 @@ class Descent(Algorithm):
             iteration=jnp.zeros((), int),
             parameters=parameters,
             slope=slope,
-            optimizer=self.optimizer.init(parameters),
+            optimizer=_check.of_the_user(
+                _NAME, f"{_RULE}, got an init", self.optimizer.init, parameters
+            ),
             size=size,
             reference=reference,
         )
@@ -129,7 +132,9 @@ class Descent(Algorithm):
             cp=objective.normal_form(ones, free, objective.movable(old.cp.factors)),
             parameters=parameters,
             slope=_cast(slope, old.slope),
-            optimizer=_cast(optimizer, old.optimizer),
+            optimizer=_check.of_the_user(
+                _NAME, f"{_RULE}, got a state", _cast, optimizer, old.optimizer
+            ),
         )
         taken = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
         return taken._replace(
@@ -149,7 +154,10 @@ class Descent(Algorithm):
         # Optimisers promote dtypes and ranks, which a user may have forbidden, and may return
         # another precision than they were given.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            updates, optimizer = optax.with_extra_args_support(self.optimizer).update(
+            updates, optimizer = _check.of_the_user(
+                _NAME,
+                f"{_RULE}, got an update",
+                optax.with_extra_args_support(self.optimizer).update,
                 old.slope,
                 old.optimizer,
                 old.parameters,
@@ -157,6 +165,7 @@ class Descent(Algorithm):
                 grad=old.slope,
                 value_fn=relative,
             )
+            _check.updates(_NAME, updates, old.parameters)
             parameters = _cast(optax.apply_updates(old.parameters, updates), old.parameters)
             value, slope = _stored(optimizer) or jax.value_and_grad(relative)(parameters)
         return parameters, optimizer, value, slope

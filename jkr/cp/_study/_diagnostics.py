@@ -17,9 +17,11 @@ from jkr._linalg._psd import inverse_root, psd_solve, rows_by_roots
 from jkr._linalg._small import gram
 from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
+from jkr.cp._fit._result import CONVERGED, unless_bad
+from jkr.cp._fit._solver import refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor, checked, phase
 from jkr.tensors._as_tensor import as_tensor
-from jkr.tensors._tensor import Tensor
+from jkr.tensors._tensor import GOOD, Scale, Tensor
 
 _STEPS = 500  # of conjugate gradients, for a core with entry weights
 
@@ -48,7 +50,8 @@ def core_consistency(
 
     Raises:
         ValueError: no CP model; a tensor of another shape than the model, of order below 2 or with
-            an empty mode; entry weights that are complex or of another shape.
+            an empty mode; entry weights that are complex, of another shape, negative, not finite or
+            all zero (NaN where they are traced).
 
     Example:
         >>> import jax, jkr
@@ -62,11 +65,15 @@ def core_consistency(
     weights, factors = checked(name, cp)
     made = as_tensor(name, tensor, entry_weights)
     _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
-    return _core_consistency(CPTensor(weights, factors), made)
+    found, status = _core_consistency(CPTensor(weights, factors), made)
+    if not made.uniform:
+        refuse_bad_data(name, status)
+    return found
 
 
 @jax.jit
-def _core_consistency(model: CPTensor, tensor: Tensor) -> Array:
+def _core_consistency(model: CPTensor, tensor: Tensor) -> tuple[Array, Array]:
+    """Core consistency, and the status of the entry weights, if there are any."""
     like, *leaves = promoted(jnp.zeros((), tensor.dtype), model.weights, *model.factors)
     dtype, wide = like.real.dtype, accumulator(like.dtype)
     weights, *factors = (a.astype(wide) for a in leaves)
@@ -80,15 +87,19 @@ def _core_consistency(model: CPTensor, tensor: Tensor) -> Array:
     shares = (share * phase(weights), *(share,) * (order - 1))
     evens = [unit * s[None, :] for unit, s in zip(units, shares, strict=True)]
     projected = times(tensor.project(evens), 1 / unit)
+    status = jnp.asarray(CONVERGED)
     if tensor.uniform:
         solves = [lambda rows, a=a: psd_solve(gram(a, a), rows.T).T for a in evens]
         core = _mode_by_mode(solves, projected)
     else:
-        core = _core_of_observed(tensor, evens, projected)
+        scale = tensor.scale()
+        core = _core_of_observed(tensor, scale, evens, projected)
+        core = jnp.where(scale.status == GOOD, core, jnp.nan)
+        status = unless_bad(scale, status)
     rank = weights.shape[0]
     diagonal = core[(jnp.arange(rank),) * order]
     total = jnp.sum((core * core.conj()).real) - 2 * jnp.sum(diagonal.real) + rank
-    return (100 * (1 - total / rank)).astype(dtype)
+    return (100 * (1 - total / rank)).astype(dtype), status
 
 
 def _mode_by_mode(solves: Sequence[Callable[[Array], Array]], core: Array) -> Array:
@@ -102,13 +113,15 @@ def _mode_by_mode(solves: Sequence[Callable[[Array], Array]], core: Array) -> Ar
     return core
 
 
-def _core_of_observed(tensor: Tensor, evens: Sequence[Array], projected: Array) -> Array:
+def _core_of_observed(
+    tensor: Tensor, scale: Scale, evens: Sequence[Array], projected: Array
+) -> Array:
     """The core that fits weighted entries best: conjugate gradients on its normal equations.
 
     Those of complete data precondition them; in their norm no eigenvalue exceeds the largest
     entry weight.
     """
-    largest = tensor.scale().weight.astype(projected.dtype)
+    largest = scale.weight.astype(projected.dtype)
     b, back = as_vector((projected / largest,))
     # Once, outside of the loop.
     of_complete = [partial(rows_by_roots, inverse_root(gram(a, a))) for a in evens]

@@ -169,7 +169,8 @@ def standard_errors(
 
     Raises:
         ValueError: no CP model, or one of order below 2; a tensor of another shape or with an empty
-            mode; entry weights that are complex or of another shape.
+            mode; NaN or inf in it; entry weights that are complex, of another shape, negative, not
+            finite or all zero. Where these are traced, all is NaN.
 
     Example:
         >>> import jax, jkr
@@ -189,11 +190,14 @@ def standard_errors(
     made = as_tensor(name, tensor, entry_weights)
     _check.same_shape(name, model.shape, made.shape)
     _check.weights_that_are_arrays(name, made.uniform or isinstance(made, Dense))
-    return _standard_errors(model, made)
+    errors, status = _standard_errors(model, made)
+    refuse_bad_data(name, status)
+    return errors
 
 
 @jax.jit
-def _standard_errors(model: CPTensor, tensor: Tensor) -> CPTensor:
+def _standard_errors(model: CPTensor, tensor: Tensor) -> tuple[CPTensor, Array]:
+    """The errors, and the status of data and entry weights."""
     weights, units = _unit_model(model)
     like = jnp.zeros((), accumulator(tensor.dtype))
     weights, like, *units = promoted(weights, like, *units)
@@ -212,6 +216,7 @@ def _standard_errors(model: CPTensor, tensor: Tensor) -> CPTensor:
     parameters = weights.shape[0] * (1 + sum(jnp.sum(rows) - 1 for rows in seen))
     spare = jnp.asarray(tensor.observations()) - parameters
     noise = jnp.sqrt(squared / jnp.maximum(spare, 1).astype(squared.dtype))
+    noise = jnp.where(scale.status == GOOD, noise, jnp.nan)
     if not tensor.uniform:
         bases = [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
         cross = lambda n, m: tensor.cross_gram(units, n, m) / scale.weight.astype(like.dtype)  # noqa: E731
@@ -235,9 +240,8 @@ def _standard_errors(model: CPTensor, tensor: Tensor) -> CPTensor:
         )
         for c, rows in zip(of_columns, seen, strict=True)
     )
-    return CPTensor(
-        jnp.where(spare > 0, scale.unit * noise * jnp.sqrt(of_weights), jnp.inf), tuple(columns)
-    )
+    of_weights = jnp.where(spare > 0, scale.unit * noise * jnp.sqrt(of_weights), jnp.inf)
+    return CPTensor(of_weights, tuple(columns)), unless_bad(scale, CONVERGED)
 
 
 def _model(name: str, cp: CPTensor | CPResult) -> CPTensor:
