@@ -140,8 +140,17 @@ def test_l2_is_a_cure_and_one_unobserved_pair_of_rows_is_enough(rng):
     result = fit(key=jax.random.key(0))
     assert int(result.status) == 10
     assert np.array_equal(result.undetermined.any(axis=0), [False, True])
-    cured = fit(key=jax.random.key(0), l2=1e-2)
+    cured = fit(key=jax.random.key(3), l2=1e-2)
     assert (int(cured.status), bool(cured.undetermined.any())) == (0, False)
+
+
+@pytest.mark.parametrize("fit", [cp.nls, cp.fit])
+def test_every_solver_says_so(fit, rng):
+    x, w = jnp.asarray(tensor(rng, 2, 0.01)), two_blocks(rng)
+    open_ended = fit(x, 2, entry_weights=w, key=jax.random.key(3))
+    known = fit(x, 2, entry_weights=bands(rng), key=jax.random.key(3))
+    assert (int(open_ended.status), bool(open_ended.undetermined.all())) == (10, True)
+    assert (int(known.status), bool(known.undetermined.any())) == (0, False)
 
 
 @pytest.mark.parametrize("fit", [cp.als, cp.gcp])

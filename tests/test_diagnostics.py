@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import jkr
 from jkr import cp
 
 KEY = jax.random.key(0)
@@ -69,6 +70,22 @@ def test_the_core_is_fitted_to_the_observed_entries_as_they_are_weighed(dtype):
             ours = consistency(jnp.where(seen, x, jnp.nan), w)
             assert_allclose(ours, densely(jnp.where(seen, x, 0), model, np.asarray(w)), rtol=1e-6)
     assert_allclose(cp.core_consistency(model, model.full(), entry_weights=seen), 100, atol=1e-6)
+
+
+def test_holes_of_every_kind_of_data():
+    model = cp.random(jax.random.key(1), (5, 4, 3), 2)
+    x = model.full() + jax.random.normal(jax.random.key(2), model.shape)
+    seen = np.random.default_rng(0).uniform(size=(2, *x.shape)) < 0.6
+    dense = [densely(x, model, 1.0 * w) for w in seen]
+    hidden = np.where(seen, x, np.nan)
+    # As `rank_scan` asks, in a batch; a tensor with its own weights; a masked array.
+    judge = jax.vmap(lambda x, w: cp.core_consistency(model, x, entry_weights=w))
+    assert_allclose(judge(hidden, seen), dense, rtol=1e-6)
+    for tensor in (
+        jkr.tensors.Dense(jnp.asarray(hidden[0]), jnp.asarray(seen[0])),
+        np.ma.masked_array(hidden[0], ~seen[0]),
+    ):
+        assert_allclose(cp.core_consistency(model, tensor), dense[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e25])

@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.sparse
 from jax.experimental import sparse
@@ -49,6 +50,19 @@ class Failing:
 
     def __eq__(self, other):
         return isinstance(other, Failing)
+
+
+class NoPytree(cp.constraints.Constraint):
+    def prox(self, y, step):
+        return y
+
+
+def own(f=lambda a, step: a, value=None):
+    return {0: cp.constraints.prox(f, value)}
+
+
+def optimiser(init=lambda parameters: (), update=None):
+    return optax.GradientTransformation(init, update)
 
 
 def in_32_bits(call):
@@ -181,6 +195,41 @@ ERRORS = [
         lambda: jkr.unfold(z(2, 2).astype(np.clongdouble), 0),
         f"unfold: JAX has no {np.dtype(np.clongdouble)}; pass x.astype('complex128')",
     ),
+    (
+        lambda: jkr.unfold([np.ma.masked_array(z(2), [0, 1])] * 2, 0),
+        "unfold: masked arrays in a list lose their masks; pass np.ma.stack(x)",
+    ),
+    (
+        lambda: cp.als([[z(3), np.ma.masked_array(z(3), [0, 1, 0])]], 1, key=KEY),
+        "cp.als: masked arrays in a list lose their masks; pass np.ma.stack(x)",
+    ),
+    (
+        lambda: in_32_bits(lambda: jkr.unfold(np.full((2, 2), 2**40), 0)),
+        "unfold: ints beyond the range of int32: pass x.astype(float), or set jax_enable_x64",
+    ),
+    (
+        lambda: in_32_bits(lambda: cp.als(np.full((2, 2), 2**40, "uint64"), 1, key=KEY)),
+        "cp.als: ints beyond the range of uint32: pass x.astype(float), or set jax_enable_x64",
+    ),
+    (
+        lambda: in_32_bits(lambda: cp.loss(model(2, 3), np.full((2, 3), 1e60))),
+        "cp.loss: entries up to 1e+60 are beyond the range of float32: scale the tensor, or set "
+        "jax_enable_x64",
+    ),
+    (
+        lambda: jkr.unfold(z(2, 2).astype(object), 0),
+        "unfold: needs a tensor of numbers, got ndarray of dtype object; pass x.astype(float)",
+    ),
+    (
+        lambda: jkr.unfold(np.zeros((2, 2), [("a", float)]), 0),
+        "unfold: needs a tensor of numbers, got ndarray of dtype [('a', '<f8')]; pass one of its "
+        "fields, as x['a']",
+    ),
+    (
+        lambda: jkr.unfold(np.array([["2020-01-01"]], "datetime64[D]"), 0),
+        "unfold: needs a tensor of numbers, got ndarray of dtype datetime64[D]",
+    ),
+    (lambda: jkr.unvec(z(2), (2, True)), "unvec: a shape is a sequence of ints, got (2, True)"),
     (
         lambda: jkr.fold(z(2, 5), 0, (2, 2, 3)),
         "fold: the mode-0 unfolding of a tensor of shape (2, 2, 3) is (2, 6), got (2, 5)",
@@ -364,6 +413,26 @@ ERRORS = [
         "cp.als: tol needs to be finite and nonnegative, got -0.001",
     ),
     (lambda: cp.als(z(2, 3), 1, key=0), "cp.als: key needs to be one jax.random.key, got int"),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, tol=True),
+        "cp.als: tol needs to be a number, got True",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, l2=np.True_),
+        "cp.gcp: l2 needs to be a number, got True",
+    ),
+    (
+        lambda: cp.fit(z(2, 3), 1, key=KEY, tol=np.nan),
+        "cp.fit: tol needs to be finite and nonnegative, got nan",
+    ),
+    (
+        lambda: cp.nls(z(2, 3), 1, key=KEY, max_iters=True),
+        "cp.nls: max_iters needs to be an int, got True",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, fixed_modes=np.array([True, False])),
+        "cp.als: fixed_modes needs modes of the tensor, got (True, False)",
+    ),
     (
         lambda: cp.als(z(2, 3), 1, key=KEY, restarts=0),
         "cp.als: restarts needs to be at least 1, got 0",
@@ -598,6 +667,34 @@ ERRORS = [
         lambda: cp.constraints.l1(-1),
         "cp.constraints.l1: weight needs to be finite and nonnegative, got -1.0",
     ),
+    (
+        lambda: cp.constraints.l1(True),
+        "cp.constraints.l1: weight needs to be a number, got True",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, constraints=own(Failing())),
+        "cp.als: prox of mode 0 needs to be a function of (factor, step), got failing, which fails "
+        "with: no such thing",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, constraints=own(lambda a, step: a.T)),
+        "cp.als: prox of mode 0 needs to give a factor of shape (2, 1), float64, got shape (1, 2), "
+        "float64",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, constraints=own(value=Failing())),
+        "cp.als: value of mode 0 needs to be a function of a factor, got failing, which fails "
+        "with: no such thing",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, constraints=own(value=lambda a: a)),
+        "cp.als: value of mode 0 needs to give one real number, got shape (2, 1), float64",
+    ),
+    (
+        lambda: cp.als(z(2, 3), 1, key=KEY, constraints={0: NoPytree()}),
+        "cp.als: the constraint of mode 0 needs to be a pytree; register its class, NoPytree, by "
+        "jax.tree_util.register_dataclass",
+    ),
     (lambda: cp.constraints.prox(3), "cp.constraints.prox: f needs to be a function, got 3"),
     (
         lambda: cp.constraints.prox(max, 3),
@@ -717,6 +814,18 @@ ERRORS = [
         "cp.loss: loss needs to be a function of (model, data), got failing, which fails with: "
         "no such thing",
     ),
+    (
+        lambda: cp.gcp(
+            z(2, 3), 1, key=KEY, loss=cp.losses.Loss(lambda m, x: m, expected=Failing())
+        ),
+        "cp.gcp: expected of the loss needs to be a function of the model, got failing, which "
+        "fails with: no such thing",
+    ),
+    (
+        lambda: cp.gcp(z(2, 3), 1, key=KEY, loss=cp.losses.Loss(lambda m, x: m, expected=jnp.sum)),
+        "cp.gcp: expected of the loss needs to give an array of the shape of the model, got shape "
+        "(), float64 for shape (2, 3)",
+    ),
     # what is done to models
     (
         lambda: model(2, 3) + model(2, 4),
@@ -724,6 +833,19 @@ ERRORS = [
     ),
     (lambda: model(2, 3) + 1, "cp.CPTensor.+: needs a CPTensor, got int"),
     (lambda: 1 + model(2, 3), "cp.CPTensor.+: needs a CPTensor, got int"),
+    (lambda: model(2, 3) - 1, "cp.CPTensor.+: needs a CPTensor, got int"),
+    (
+        lambda: model(2, 3) - fitted(2, 3),
+        "cp.CPTensor.+: needs a CPTensor, got CPResult; its cp is one",
+    ),
+    (
+        lambda: sum([fitted(2, 3)] * 2),
+        "cp.CPResult.+: results are neither added nor multiplied; their cp are",
+    ),
+    (
+        lambda: 2 * fitted(2, 3),
+        "cp.CPResult.+: results are neither added nor multiplied; their cp are",
+    ),
     (lambda: model(2, 3) * z(2), "cp.CPTensor.*: needs a scalar, got shape (2,)"),
     (
         lambda: model(2, 3).take(3, 1),
@@ -773,6 +895,14 @@ ERRORS = [
     (
         lambda: cp.condition(model(2, 3), entry_weights=-np.ones((2, 3))),
         "cp.condition: entry_weights need to be finite, nonnegative and not all zero",
+    ),
+    (
+        lambda: cp.core_consistency(model(2, 3), z(2, 3), entry_weights=-np.ones((2, 3))),
+        "cp.core_consistency: entry_weights need to be finite, nonnegative and not all zero",
+    ),
+    (
+        lambda: cp.standard_errors(model(2, 3), z(2, 3), entry_weights=z(2, 3)),
+        "cp.standard_errors: entry_weights need to be finite, nonnegative and not all zero",
     ),
     (
         lambda: cp.loss(model(2, 3), z(2, 3), entry_constants=z(3, 2)),
@@ -991,6 +1121,10 @@ ERRORS = [
         "sketch.count_sketch: size needs to be an int, got 1.5",
     ),
     (
+        lambda: sketch.count_sketch(KEY, 3, True),
+        "sketch.count_sketch: size needs to be an int, got True",
+    ),
+    (
         lambda: sketch.tensor_sketch(KEY, 3, 4),
         "sketch.tensor_sketch: dims need to be a sequence of ints, got 3",
     ),
@@ -1104,6 +1238,14 @@ ERRORS = [
     (
         lambda: glam.bspline_basis(z(2), z(8), degree=-1),
         "glam.bspline_basis: degree needs to be at least 0, got -1",
+    ),
+    (
+        lambda: glam.bspline_basis(z(2), np.arange(4.0)[::-1], 1),
+        "glam.bspline_basis: knots need to be increasing, got [3.0, 2.0, 1.0, 0.0]",
+    ),
+    (
+        lambda: glam.uniform_knots(1.0, -1.0, 3),
+        "glam.uniform_knots: low needs to be below high, got 1.0 and -1.0",
     ),
     (
         lambda: glam.uniform_knots(z(2), 1.0, 3),
@@ -1254,3 +1396,42 @@ def test_error(call, message):
 def test_unknown_attribute():
     with pytest.raises(AttributeError, match="module 'jkr' has no attribute 'kahtri_rao'"):
         _ = jkr.kahtri_rao
+
+
+@pytest.mark.parametrize("length", [2, 3])
+def test_arrays_in_the_closure_of_a_loss_are_found(length):
+    # One number an entry of the shapes on which a loss is tried, by chance.
+    loss = lambda m, x: (m - x) ** 2 * np.ones(length)  # noqa: E731
+    with pytest.raises(
+        ValueError, match=r"^cp.gcp: loss needs to be a function of \(model, data\)"
+    ):
+        cp.gcp(z(4, 5), 1, key=KEY, loss=loss)
+
+
+OPTIMISERS = [
+    (
+        optimiser(Failing()),
+        "optimizer needs to be an optax optimiser of such factors, got an init, which fails with: "
+        "no such thing",
+    ),
+    (
+        optimiser(update=lambda slope, state, params=None: Failing()()),
+        "optimizer needs to be an optax optimiser of such factors, got an update, which fails "
+        "with: no such thing",
+    ),
+    (
+        optimiser(update=lambda slope, state, params=None: (slope[:1], state)),
+        "optimizer needs to give updates of the shapes (2, 1) and (3, 1), got (2, 1)",
+    ),
+    (
+        optimiser(update=lambda slope, state, params=None: (slope, (1,))),
+        "optimizer needs to be an optax optimiser of such factors, got a state, which fails with: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "message"), OPTIMISERS, ids=[m for _, m in OPTIMISERS])
+def test_optimisers_that_fail_are_named(optimizer, message):
+    # Traced within a program, so that JAX adds a note of its own.
+    with pytest.raises(ValueError, match=f"^cp.GCP: {re.escape(message)}"):
+        cp.gcp(z(2, 3), 1, key=KEY, optimizer=optimizer)

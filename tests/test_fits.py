@@ -4,6 +4,7 @@ A case is a fit, a problem and the kind of its tensor; the tests go round them, 
 a program to compile.
 """
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 import optax
 import pytest
 from numpy.testing import assert_allclose
+from structure import work_of
 
 from jkr import cp
 from jkr.cp import losses
@@ -212,6 +214,30 @@ def test_eager_calls_compile_once():
         assert _run.fit._cache_size() == compiled
 
 
+SORTED = cp.constraints.prox(lambda a, step: jnp.sort(a, axis=0))
+EAGER = {
+    "a prox": lambda x, m: cp.als(x, 2, init=m, max_iters=2, constraints={0: SORTED}),
+    "weights": lambda x, m: cp.loss(m, x, entry_weights=WEIGHTS),
+    "scores": lambda x, m: (cp.factor_match_score(m, m), cp.align(m, m), cp.project(m, x, 0)),
+    "judged": lambda x, m: (
+        cp.core_consistency(m, x, entry_weights=WEIGHTS),
+        cp.standard_errors(m, x, entry_weights=WEIGHTS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_a_second_eager_call_traces_nothing_and_keeps_nothing(name):
+    x, larger = draw(float)
+    model = larger.take([0, 1])
+    EAGER[name](x, model)
+    gc.collect()
+    before = len(jax.live_arrays())
+    assert not work_of(lambda: EAGER[name](x, model), ())
+    gc.collect()
+    assert len(jax.live_arrays()) == before
+
+
 @pytest.mark.parametrize(
     ("case", "several"),
     [
@@ -298,6 +324,37 @@ def test_an_exact_step_has_converged():
     x, larger = draw(float)
     result = cp.als(x, 4, init=larger, fixed_modes=(0, 1), max_iters=1)
     assert (int(result.status), bool(result.converged)) == (0, True)
+
+
+@pytest.mark.parametrize("fit", [cp.nls, cp.fit])
+def test_an_exact_step_of_other_solvers_has_converged(fit):
+    x, larger = draw(float)
+    result = fit(x, 4, init=larger, fixed_modes=(0, 1), max_iters=2)
+    assert (int(result.status), bool(result.converged)) == (0, True)
+    assert result.stationarity < 1e-12
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": lambda m, x: jnp.log(m - 100)},
+        {"penalty": lambda factors: jnp.sum(jnp.log(factors[0] - 100))},
+    ],
+    ids=["loss", "penalty"],
+)
+def test_losses_and_penalties_that_are_nan_are_named(options):
+    sgd = optax.sgd(0.1)  # quick to compile
+    result = cp.gcp(draw(float)[0], 2, key=KEY, max_iters=3, optimizer=sgd, **options)
+    assert (int(result.status), bool(result.converged)) == (9, False)
+    assert "or they are NaN themselves" in result.message
+    finite(result._replace(stationarity=jnp.zeros(()), history=jnp.zeros(1)))
+
+
+def test_a_prox_that_is_nan_is_named():
+    nowhere = {0: cp.constraints.prox(lambda a, step: jnp.sqrt(a - 100))}
+    result = cp.als(draw(float)[0], 2, key=KEY, max_iters=3, constraints=nowhere)
+    assert int(result.status) == 5
+    assert "NaN in a prox of your own" in result.message
 
 
 def test_steps_that_lead_nowhere_have_not():

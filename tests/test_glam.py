@@ -308,5 +308,7 @@ def test_p_splines():
         np.testing.assert_array_equal(P, difference_oracle(5, order))
         for k in range(order):
             np.testing.assert_allclose(P @ np.arange(5.0) ** k, 0, atol=1e-12)
+    repeated = glam.bspline_basis(np.array([0.0, 0.5]), np.array([0.0, 0, 1, 1]), 1)
+    np.testing.assert_allclose(repeated, [[1, 0], [0.5, 0.5]])
     outside = glam.bspline_basis(np.array([-9.0, 9.0]), knots, 2)
     assert not np.any(outside)

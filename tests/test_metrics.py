@@ -84,6 +84,9 @@ def test_models_of_halves_are_compared_in_the_modes_that_they_share():
         np.abs(cp.congruence(A, moved, modes=(1, -1))),
         np.abs(cp.congruence(A, A, modes=(1, 2)))[:, [1, 2, 0]],
     )
+    for named in (np.array([1, 2]), [2, 1, -1, 1], range(1, 3), {1, 2}):
+        assert_allclose(cp.factor_match_score(A, moved, modes=named), 1)
+    assert_allclose(cp.factor_match_score(A, moved, modes=np.int64(2)), 1)
     aligned = cp.align(moved, A, modes=(1, 2))
     assert_allclose(aligned.full(), moved.full(), atol=1e-12)
     for ours, theirs in zip(aligned.factors[1:], A.factors[1:], strict=True):

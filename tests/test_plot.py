@@ -85,6 +85,13 @@ def test_missing_shares_and_their_map():
     )
 
 
+def test_what_is_masked_is_missing():
+    x = np.ma.masked_array(np.ones((4, 5, 6)), np.zeros((4, 5, 6)))
+    x[1, 2, :3] = np.ma.masked
+    heights = [bar.get_height() for bar in plot.missing(x).axes[0].patches]
+    assert heights == [0, 10, 0, 0]
+
+
 def test_residuals_along_each_mode():
     truth = cp.random(jax.random.key(0), (4, 5, 6), 2)
     x = np.array(truth.full())
@@ -100,6 +107,14 @@ def test_residuals_along_each_mode():
     error = np.sqrt(np.nansum((x - truth.full()) ** 2) / np.nansum(x**2))
     assert figure.get_suptitle() == f"residuals, fit {1 - error:.3f}"
     counts = np.exp(truth.full())
+    small = jax.tree.map(lambda a: a.astype("float32"), truth)
+    for scale in (1e-30, 1e30):  # whose squares are out of range
+        scaled = plot.residuals(scale * small, (scale * x).astype("float32"))
+        np.testing.assert_allclose(
+            [bar.get_height() for bar in scaled.axes[1].patches], heights, atol=1e-5
+        )
+    masked = plot.residuals(truth, np.ma.masked_invalid(x))
+    assert masked.get_suptitle() == figure.get_suptitle()
     log = plot.residuals(truth, counts, loss=cp.losses.poisson_log)
     assert log.get_suptitle() == "residuals, fit 1.000"
     weighted = plot.residuals(truth, np.nan_to_num(x), entry_weights=seen)

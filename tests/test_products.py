@@ -208,5 +208,11 @@ class OnlyDLPack:
 
 def test_arrays_of_other_kinds_are_taken():
     a = np.arange(6.0).reshape(2, 3)
-    for other in (a.astype(">f8"), OnlyDLPack(a), np.ma.masked_array(a).data):
-        np.testing.assert_array_equal(jkr.khatri_rao(other, a), jkr.khatri_rao(a, a))
+    still = np.array(a)
+    still.flags.writeable = False
+    backwards = np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1]
+    for other in (
+        *(a.astype(">f8"), a.astype(">i4"), a.astype("<f8"), OnlyDLPack(a), memoryview(a)),
+        *(np.ma.masked_array(a).data, still, backwards, np.asfortranarray(a)),
+    ):
+        np.testing.assert_array_equal(jkr.khatri_rao(other, other), oracles.khatri_rao(a, a))

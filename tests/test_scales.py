@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jkr
-from jkr import cp, sketch
+from jkr import cp, glam, sketch
 
 KEY = jax.random.key(0)
 SHAPE = (4, 3, 2)
@@ -66,6 +66,19 @@ ROWS = {
     "standard_errors of weights": (lambda m, x, one: cp.standard_errors(m, x).weights, 1),
     "standard_errors of factors": (lambda m, x, one: cp.standard_errors(m, x).factors, 0),
     "project": (lambda m, x, one: cp.project(m, x, 0), 0),
+    "project, nonnegative": (
+        lambda m, x, one: cp.project(m, abs(x), 0, nonnegative=True, entry_weights=x != 0),
+        0,
+    ),
+    "standard_errors, weighted": (
+        lambda m, x, one: cp.standard_errors(m, x, entry_weights=W.astype(x.real.dtype)).weights,
+        1,
+    ),
+    "als from singular vectors": (
+        lambda m, x, one: cp.als(x, 2, init="svd", max_iters=5).cp.weights,
+        1,
+    ),
+    "at": (lambda m, x, one: m.at([[0, 1, 1], [2, 2, 0]]), 1),
     "project on a large factor": (
         lambda m, x, one: cp.project(
             cp.CPTensor(one.weights, (one.factors[0], one.factors[1] * m.norm(), one.factors[2])),
@@ -151,6 +164,11 @@ def test_what_is_below_zero_where_it_may_not_be_is_flagged():
     features = jax.jit(lambda c: sketch.polynomial_features(jnp.ones(1), S, coef0=c))
     solution = jax.jit(lambda l2: jkr.khatri_rao_lstsq([jnp.ones((2, 1))] * 2, jnp.ones(4), l2=l2))
     shrunk = jax.jit(lambda weight: cp.constraints.l1(weight).prox(jnp.ones((2, 1)), 1.0))
-    for f in (features, solution, shrunk):
+    within = jax.jit(lambda radius: cp.constraints.ball(radius).prox(jnp.ones((2, 1)), 1.0))
+    splines = jax.jit(lambda h: glam.bspline_basis(jnp.zeros(1), h * jnp.arange(4.0), 1))
+    one, x = drawn("float64")
+    judged = jax.jit(lambda w: cp.core_consistency(one, x, entry_weights=w + jnp.asarray(W)))
+    errors = jax.jit(lambda w: cp.standard_errors(one, x, entry_weights=w + jnp.asarray(W)).weights)
+    for f in (features, solution, shrunk, within, splines, judged, errors):
         assert np.isnan(f(-1.0)).any()
         assert np.isfinite(f(0.0)).all()

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jkr
-from jkr import cp
+from jkr import cp, glam
 from jkr._contractions import _elementwise
 from jkr.tensors import Dense, Tensor
 from jkr.tensors._as_tensor import as_tensor
@@ -282,6 +282,17 @@ def test_a_rank_scan_of_a_model_is_that_of_its_array():
     assert_allclose(one.core_consistency, other.core_consistency, atol=1e-4)
 
 
+SMOOTH = [[np.eye(n)[:, :2] + 0.1 for n in (4, 5, 6)], [np.eye(2)] * 3, np.ones(3)]
+OTHER = cp.random(jax.random.key(2), (4, 5, 6), 2)
+MASKED = [
+    partial(cp.core_consistency, OTHER),
+    partial(cp.standard_errors, OTHER),
+    partial(cp.project, OTHER, mode=1),
+    lambda x, **w: glam.smooth(x, *SMOOTH, **w),
+    lambda x, **w: glam.cross_product(SMOOTH[0], x, **w),
+]
+
+
 def test_masked_arrays_are_tensors_with_missing_entries():
     x = np.asarray(cp.random(KEY, (4, 5, 6), 2).full())
     hidden = np.random.default_rng(0).uniform(size=x.shape) < 0.2
@@ -296,5 +307,10 @@ def test_masked_arrays_are_tensors_with_missing_entries():
         cp.loss(model, masked, entry_weights=by_row),
         cp.loss(model, plain, entry_weights=by_row * seen),
     )
+    for f in MASKED:
+        for a, b in zip(
+            *map(jax.tree.leaves, (f(masked), f(plain, entry_weights=seen))), strict=True
+        ):
+            assert_allclose(a, b, rtol=1e-9)
     nothing_hidden = np.ma.masked_array(x, np.zeros_like(hidden))
     assert_allclose(cp.loss(model, nothing_hidden), cp.loss(model, x))

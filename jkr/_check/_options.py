@@ -2,6 +2,8 @@
 
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -129,11 +131,20 @@ def elementwise(name: str, what: str, value: Any, entries: Any, constants: int =
 
 def _traced(name: str, rule: str, value: Any, *arguments: Any) -> Any:
     """What a function of the user's gives for such arguments, as shapes and dtypes."""
+    if isinstance(value, Partial) and not (value.args or value.keywords):
+        value = value.func
     try:
-        return jax.eval_shape(value, *arguments)
+        plain = isinstance(value, FunctionType)
+        return _once(value, arguments) if plain else jax.eval_shape(value, *arguments)
     except Exception as error:  # whatever goes wrong there, it is the function that fails
         named = value.func if isinstance(value, Partial) else value
         raise ValueError(f"{name}: {rule}, got {named!r}, which fails with: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _once(value: FunctionType, arguments: tuple) -> Any:
+    """A function traced once, not at every call."""
+    return jax.eval_shape(value, *arguments)
 
 
 def value_of_penalty(name: str, kind: str, value: Any) -> None:

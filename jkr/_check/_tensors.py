@@ -38,9 +38,8 @@ def modes(name: str, what: str, value: Any, order: int) -> tuple[int, ...]:
     """Modes named by a boolean (all or none), an int or several; sorted, each once."""
     if isinstance(value, bool | np.bool_):
         return tuple(range(order)) if value else ()
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        value = tuple(value.tolist())
-    several = value if isinstance(value, list | tuple | set | frozenset | range) else (value,)
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    several: Any = value if isinstance(value, list | tuple | set | frozenset | range) else (value,)
     try:
         named = {mode(name, m, order) for m in several}
     except ValueError as error:
@@ -79,7 +78,7 @@ def tensor_shape(name: str, shape: Sizes) -> None:
         raise ValueError(f"{name}: the tensor has an empty mode, got shape {shape}")
 
 
-def in_range(name: str, x: ArrayLike, t: Array, weights: Array | None) -> None:
+def in_range(name: str, x: Any, t: Array, weights: Array | None) -> None:
     """The data as they came, and as JAX has them: within the range of a narrower dtype."""
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc" or x.dtype == t.dtype:
         return

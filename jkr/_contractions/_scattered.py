@@ -6,8 +6,9 @@ sums that writes (chunks, S); one sorted sum by rows finishes. The same sum as a
 (chunks, c, S) and a reduction would be stored first, at ten times the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ from jax import Array, lax
 from jkr._linalg._loops import scan
 
 _WRITTEN_OUT = 16  # components
+_FEW = 1 << 12  # entries that are one block
+_BLOCK = 1 << 18  # entries of a block
 _AT_ONCE = 1 << 18  # entries times columns that a block without chunks may hold, in float64 2 MB
 
 
@@ -93,3 +96,22 @@ def core_at(indices: Sequence[Array], core: Array, matrices: Sequence[Array]) ->
         return reduce(lambda c, row: jnp.tensordot(row, c, 1), rows, core)
 
     return lax.map(of_entry, tuple(indices), batch_size=max(_AT_ONCE // core.size, 1))
+
+
+def in_blocks(f: Callable[..., Any], arrays: Any) -> Any:
+    """f(*arrays) of all entries, (nnz,), for an f that is elementwise.
+
+    A loop over blocks, for what comes out of one is stored: else XLA would compute it anew, number
+    by number, wherever it is read.
+    """
+    count = len(jax.tree.leaves(arrays)[0])
+    blocks = 1 if count <= _FEW else max(2, -(-count // _BLOCK))
+    size = count // blocks
+    whole = blocks * size
+    cut = jax.tree.map(lambda a: a[:whole].reshape(blocks, size), arrays)
+    found = scan(lambda _, block: (None, f(*block)), None, cut)[1]
+    found = jax.tree.map(lambda a: a.ravel(), found)
+    if whole == count:
+        return found
+    rest = f(*jax.tree.map(lambda a: a[whole:], arrays))
+    return jax.tree.map(lambda *pair: jnp.concatenate(pair), found, rest)

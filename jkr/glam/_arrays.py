@@ -146,7 +146,8 @@ def weighted_gram(
 
 def times_weights(y: Array, w: Array) -> Array:
     """W ∘ Y, where what lies under a zero is not read; in the dtype of y."""
-    return w.astype(y.real.dtype).astype(y.dtype) * jnp.where(w == 0, 0, y)
+    w = w.astype(y.real.dtype)
+    return w.astype(y.dtype) * jnp.where(w == 0, 0, y)
 
 
 @partial(jax.jit, static_argnames="precision")

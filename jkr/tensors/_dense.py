@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jkr._contractions import _elementwise, _passes
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._loops import scan
-from jkr._linalg._norms import column_norms, square_root
+from jkr._linalg._norms import column_norms, power_of_two, square_root, times
 from jkr._linalg._order import after
 from jkr._linalg._small import by_pairs, gram, matmul, pair_columns, product_of_others, square
 from jkr.tensors._tensor import (
@@ -232,11 +232,11 @@ class Dense(Tensor):
         X₍ₙ₎ᴴX₍ₙ₎ = VΣ²Vᴴ, and U = X₍ₙ₎VΣ⁻¹.
         """
         x = self.observed()
-        others = x.size // x.shape[mode]
+        size, others = 1 / power_of_two(x), x.size // x.shape[mode]
         if x.shape[mode] <= others:
-            G = _unfolding_gram(x, mode, sharded=self.sharded)
+            G = _unfolding_gram(x, mode, size, sharded=self.sharded)
             return jnp.linalg.eigh(after(G, done))[1][:, ::-1][:, :count]
-        X = jnp.moveaxis(x, mode, 0).reshape(x.shape[mode], others)
+        X = times(jnp.moveaxis(x, mode, 0).reshape(x.shape[mode], others), size)
         columns = matmul(X, jnp.linalg.eigh(after(gram(X, X), done))[1][:, ::-1][:, :count])
         norms = column_norms(columns)
         return columns / jnp.where(norms > 0, norms, 1).astype(x.dtype)[None, :]
@@ -306,27 +306,33 @@ def _seen(x: Array, w: Array | None) -> Array:
     return x if w is None else jnp.where(w == 0, 0, x)
 
 
-def _unfolding_gram(x: Array, mode: int, *, sharded: bool) -> Array:
-    """X₍ₙ₎X₍ₙ₎ᴴ, a block of the modes before it, or else after it, at a time: no copy of X."""
+def _unfolding_gram(x: Array, mode: int, size: Array, *, sharded: bool) -> Array:
+    """X₍ₙ₎X₍ₙ₎ᴴ of X times a size that brings squares into range; no copy of X.
+
+    A block of the modes before it, or else after it, at a time.
+    """
     if sharded:
         rest = _others(x.ndim, mode)
+        x = times(x, size)
         return lax.dot_general(x, x.conj(), ((rest, rest), ((), ())), precision="highest")
     before, rows = math.prod(x.shape[:mode]), x.shape[mode]
     # No axis of length one at the end: XLA copies X for it.
     x = x.reshape(before, rows, -1) if mode < x.ndim - 1 else x.reshape(before, rows)
     axis = 0 if before > 1 else x.ndim - 1
     length, others = x.shape[axis], _others(x.ndim, 1)
-    size = _elementwise.rows_at_once(length, x.size // length)
+    rows_at_once = _elementwise.rows_at_once(length, x.size // length)
 
     def add(total: Array, turn: Array) -> tuple[Array, None]:
         # The last block starts early enough to be whole; what was added before is zero there.
-        first = jnp.minimum(turn * size, length - size)
-        fresh = jnp.expand_dims(first + jnp.arange(size) >= turn * size, _others(x.ndim, axis))
-        block = jnp.where(fresh, lax.dynamic_slice_in_dim(x, first, size, axis), 0)
+        first = jnp.minimum(turn * rows_at_once, length - rows_at_once)
+        fresh = first + jnp.arange(rows_at_once) >= turn * rows_at_once
+        fresh = jnp.expand_dims(fresh, _others(x.ndim, axis))
+        block = jnp.where(fresh, lax.dynamic_slice_in_dim(x, first, rows_at_once, axis), 0)
+        block = times(block, size)
         contracted = ((others, others), ((), ()))
         return total + lax.dot_general(block, block.conj(), contracted, precision="highest"), None
 
-    return scan(add, jnp.zeros((rows, rows), x.dtype), jnp.arange(-(-length // size)))[0]
+    return scan(add, jnp.zeros((rows, rows), x.dtype), jnp.arange(-(-length // rows_at_once)))[0]
 
 
 def _others(order: int, axis: int) -> tuple[int, ...]:

@@ -21,7 +21,13 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jkr import _check
 from jkr._contractions import _elementwise
-from jkr._contractions._scattered import chunked_mttkrp, core_at, listed_mttkrp, model_at
+from jkr._contractions._scattered import (
+    chunked_mttkrp,
+    core_at,
+    in_blocks,
+    listed_mttkrp,
+    model_at,
+)
 from jkr._linalg._dtypes import Precision, accumulator
 from jkr._linalg._norms import square_root
 from jkr._linalg._small import by_pairs, gram, pair_columns, product_of_others, square
@@ -319,21 +325,27 @@ class Sparse(Tensor):
         at_zero: AtZero | None = None,
     ) -> tuple[Array, tuple[Array, ...]]:
         """Stored entries one by one, zeros in closed form, where there is one."""
-        m, w = model_at(self._at, *model), self.entry_weights
         asked = 1 if columns is None else 2  # values, or entries beside them
-        if w is None:
-            stored = f(m, self.values)[:asked]
-        else:
-            # No function is defined on NaN: ones stand where nothing is read.
-            found = f(m, jnp.where(w == 0, 1, self.values))[:asked]
-            stored = tuple(w.astype(z.dtype) * jnp.where(w == 0, 0, z) for z in found)
-        if self.unstored == "zero":
-            zeros = f(m, jnp.zeros_like(m))[:asked]
-            stored = tuple(z - z0 for z, z0 in zip(stored, zeros, strict=True))
-        total, ys = jnp.sum(stored[0]), []
+
+        def of_block(at: list[Array], t: Array, w: Array | None = None) -> tuple[Array, ...]:
+            m = model_at(at, *model)
+            if w is None:
+                stored = f(m, t)[:asked]
+            else:
+                # No function is defined on NaN: ones stand where nothing is read.
+                found = f(m, jnp.where(w == 0, 1, t))[:asked]
+                stored = tuple(w.astype(z.dtype) * jnp.where(w == 0, 0, z) for z in found)
+            if self.unstored == "zero":
+                zeros = f(m, jnp.zeros_like(m))[:asked]
+                stored = tuple(z - z0 for z, z0 in zip(stored, zeros, strict=True))
+            return stored
+
+        w = () if self.entry_weights is None else (self.entry_weights,)
+        values, *entries = in_blocks(of_block, (list(self._at), self.values, *w))
+        total, ys = jnp.sum(values), []
         if columns is not None:
-            arranged = [self._placed(stored[1], n) for n in range(self.ndim)]
-            ys = [self._mttkrp(entries, columns, n) for n, entries in enumerate(arranged)]
+            arranged = [self._placed(entries[0], n) for n in range(self.ndim)]
+            ys = [self._mttkrp(x, columns, n) for n, x in enumerate(arranged)]
         if self.unstored == "missing":
             return total, tuple(ys)
         everywhere, rest = self._all_zero(f, model, columns, precision, at_zero)

@@ -230,7 +230,12 @@ class CPResult(NamedTuple):
         )
 
     def _is_no_tensor(self, other: Any) -> Any:
-        raise ValueError("cp.CPResult: results are neither added nor multiplied; their cp are")
+        """Results are no tensors.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("cp.CPResult.+: results are neither added nor multiplied; their cp are")
 
     # Those of a tuple would make another tuple.
     __add__ = __radd__ = __mul__ = __rmul__ = _is_no_tensor

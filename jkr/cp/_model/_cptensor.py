@@ -328,7 +328,7 @@ class CPTensor(NamedTuple):
         return self * -1
 
     def __sub__(self, other: Any) -> "CPTensor":
-        return self + -CPTensor(*_check.parts("cp.CPTensor.-", other))
+        return self + -CPTensor(*_check.parts("cp.CPTensor.+", other))
 
     def __rsub__(self, other: Any) -> "CPTensor":
         return other + -self

@@ -12,6 +12,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
@@ -96,7 +97,8 @@ def loss(
         made = as_tensor(name, tensor, entry_weights, entry_constants)
     else:
         tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
-        x = _check.inexact(name, tensor, "a tensor of numbers")
+        with np.errstate(over="ignore"):  # `in_range` says it
+            x = _check.inexact(name, tensor, "a tensor of numbers")
         w = _check.weights_if_any(name, entry_weights, x.shape)
         _check.in_range(name, tensor, x, w)
         constants = _check.entry_constants(name, entry_constants, x.shape)
