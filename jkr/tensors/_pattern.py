@@ -16,7 +16,7 @@ from jax import Array, lax
 
 WIDTHS = (1, 2, 4, 8)  # of chunks
 # What the sum by rows takes for a chunk, in units of a lane of it: measured (docs/performance.md).
-_SUM = 1.5
+_SUM = 3.0
 
 
 @partial(
