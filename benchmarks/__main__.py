@@ -21,6 +21,7 @@ SUITES = (
     "entrywise",
     "mttkrp",
     "sparse",
+    "relations",
     "loss",
     "products",
     "eager",
@@ -33,7 +34,7 @@ SUITES = (
     "accuracy",
     "import",
 )
-COMPARE = ("einsum", "tensorly", "pyttb", "pygenten", "sklearn")
+COMPARE = ("einsum", "tensorly", "pyttb", "pygenten", "pykeen", "sklearn")
 
 
 def _processor() -> str:
@@ -68,18 +69,19 @@ def main() -> None:
     compare = {c for c in options.compare if c == "einsum" or importlib.util.find_spec(c)}
     for missing in set(options.compare) - compare:
         print(f"{missing} is not installed: left out", file=sys.stderr)
-    done = {}
-    for name in options.suite:
-        suite = importlib.import_module(f"benchmarks.suite_{name}")
+    suites = {name: importlib.import_module(f"benchmarks.suite_{name}") for name in SUITES}
+    order, done = [suite.TITLE for suite in suites.values()], {}
+    for suite in (suites[name] for name in options.suite):
         print(f"\n## {suite.TITLE}\n", flush=True)
         rows = []
         for row in suite.rows(compare, options.repeats):
             print("  ".join(f"{cell:>10}" for cell in row), flush=True)
             rows.append(row)
+        name = suite.__name__.removeprefix("benchmarks.suite_")
         made = f"{_machine()}. `python -m benchmarks --suite {name}`, {options.repeats} repeats."
         done[suite.TITLE] = f"{made}\n\n{_table(suite.HEADER, rows)}"
         if options.out:  # suite by suite: what was measured is kept whatever comes next
-            _write(options.out, done)
+            _write(options.out, done, order)
     if options.out:
         print(f"wrote {options.out}")
 
@@ -91,7 +93,7 @@ Medians of interleaved calls; only ratios inside one table mean anything. `pytho
 they are."""
 
 
-def _write(path: Path, done: dict[str, str]) -> None:
+def _write(path: Path, done: dict[str, str], order: list[str]) -> None:
     """Put these sections in the file, in the order of the suites, beside those it has."""
     sections = {}
     if path.exists():
@@ -99,8 +101,7 @@ def _write(path: Path, done: dict[str, str]) -> None:
             title, _, text = part.partition("\n")
             sections[title] = text.strip()
     sections |= done
-    titles = [importlib.import_module(f"benchmarks.suite_{name}").TITLE for name in SUITES]
-    parts = [_ABOUT, *(f"## {t}\n\n{sections[t]}" for t in titles if t in sections)]
+    parts = [_ABOUT, *(f"## {t}\n\n{sections[t]}" for t in order if t in sections)]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """Sparse tensors of two and of twenty million stored entries: MTTKRP, a sweep of ALS, and memory.
 
 GenTen (the `pygenten` wheel) runs on OpenMP threads of its own, pyttb on NumPy. A sweep is the
-difference between fits of many and of few sweeps; GenTen's tensors are float64 in every row.
+difference between fits of many and of few sweeps; the peers compute in float64, once a tensor.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ HEADER = (
 )
 RANK = 16
 _FEW, _MANY = 2, 6  # sweeps
+_LARGE = 10_000_000  # entries, of which nothing is measured more than once
 
 
 class Problem(NamedTuple):
@@ -69,13 +70,19 @@ def rows(compare, repeats):
     logging.getLogger().setLevel(logging.ERROR)  # pyttb warns of every copy
     for problem in PROBLEMS:
         indices, values = problem.entries()
+        often = min(repeats, 5) if problem.count < _LARGE else 1
+        entries = indices, values, problem.shape
+        peers = (
+            _pyttb(*entries) if "pyttb" in compare else None,
+            _genten(*entries, min(often, 3)) if "pygenten" in compare else None,
+        )
         for dtype in ("float32", "float64"):
             with jax.enable_x64(dtype == "float64"):
-                yield _row(problem, indices, values.astype(dtype), compare, min(repeats, 5))
+                yield _row(problem, indices, values.astype(dtype), peers, often)
                 gc.collect()
 
 
-def _row(problem, indices, values, compare, repeats):
+def _row(problem, indices, values, peers, repeats):
     begin = time.perf_counter()
     x = Sparse(indices, values, problem.shape, unstored="zero")
     made = time.perf_counter() - begin
@@ -90,8 +97,7 @@ def _row(problem, indices, values, compare, repeats):
         calls[-sweeps] = partial(jkr.cp.als, x, RANK, init=start, tol=0, max_iters=sweeps)
     t = {name: float(np.median(taken)) for name, taken in samples(calls, repeats).items()}
     sweep = _marginal(t[-_FEW], t[-_MANY])
-    pyttb = _pyttb(indices, values, start, problem.shape) if "pyttb" in compare else None
-    genten = _genten(indices, values, problem.shape, repeats) if "pygenten" in compare else None
+    pyttb, genten = peers
     coo = 8 * indices.size + values.nbytes
     size = lambda tree: sum(a.nbytes for a in jax.tree.leaves(tree)) / coo  # noqa: E731
     return (
@@ -111,11 +117,11 @@ def _marginal(few: float, many: float) -> float:
     return (many - few) / (_MANY - _FEW)
 
 
-def _pyttb(indices, values, start, shape) -> float:
+def _pyttb(indices, values, shape) -> float:
     import pyttb
 
-    x = pyttb.sptensor(indices, values[:, None].astype(float), shape)
-    factors = [np.array(a, float) for a in start.factors]
+    x = pyttb.sptensor(indices, values[:, None], shape)
+    factors = [np.ones((n, RANK)) for n in shape]
     begin = time.perf_counter()
     x.mttkrp(factors, 0)
     return 1e3 * (time.perf_counter() - begin)
@@ -126,7 +132,7 @@ def _genten(indices, values, shape, repeats) -> float:
     import pygenten
 
     subs = np.ascontiguousarray(indices, np.uint64)
-    x = pygenten.Sptensor(list(shape), subs, values.astype(float))  # pyright: ignore
+    x = pygenten.Sptensor(tuple(shape), subs, values)  # pyright: ignore
 
     def fit(sweeps, x=x):
         with contextlib.redirect_stdout(io.StringIO()):
@@ -136,7 +142,7 @@ def _genten(indices, values, shape, repeats) -> float:
         del found
 
     calls = {sweeps: partial(fit, sweeps) for sweeps in (_FEW, _MANY)}
-    t = samples(calls, min(repeats, 3))
+    t = samples(calls, repeats)
     del x, fit, calls
     gc.collect()
     time.sleep(0.5)  # its threads spin on

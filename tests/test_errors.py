@@ -28,6 +28,10 @@ def fitted(*shape):
     return cp.als(np.ones(shape), 2, key=KEY, max_iters=2)
 
 
+def squared(m, x):
+    return (m - x) ** 2
+
+
 def scattered(n):
     return Sparse([[0, 1]], [1.0], (n, n), unstored="zero")
 
@@ -1345,12 +1349,17 @@ ERRORS = [
         f"cp.gcp: bernoulli_logit {ZEROS}",
     ),
     (
+        lambda: cp.loss(model(2, 3), z(2, 3), loss=cp.losses.Loss(squared, at_zero=(0, 0, 0.5))),
+        "cp.loss: at_zero of a loss needs (c0, c1, c2) with f(m, 0) = c0 + c1·m + c2·m², got "
+        "(0, 0, 0.5) where f(1, 0) = 1",
+    ),
+    (
         lambda: model(2, 3).at([0, 1, 1]),
         "cp.CPTensor.at: indices need to be integers, 2 for each entry, one a mode, got int64 (3,)",
     ),
     (
         lambda: model(2, 3).at([[0, 1], [0, 3]]),
-        "cp.CPTensor.at: indices need to be below (2, 3), and entry 1 has (0, 3)",
+        "cp.CPTensor.at: indices need to be within (2, 3), and entry 1 has (0, 3)",
     ),
     # plots
     (lambda: jkr.plot.history(3), "plot.history: results needs to be CPResult, got int"),

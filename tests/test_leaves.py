@@ -14,6 +14,7 @@ START = cp.random(jax.random.key(1), SHAPE, 2)
 X = cp.random(jax.random.key(0), SHAPE, 2).full()
 X = X + 0.3 * jax.random.normal(jax.random.key(2), SHAPE)
 W = 0.5 + jax.random.uniform(jax.random.key(3), SHAPE)
+STORED = np.argwhere(np.arange(60).reshape(SHAPE) % 3 > 0)[::2]
 MODEL = cp.random(jax.random.key(4), SHAPE, 3)
 TIGHT = {"tol": 0, "max_iters": 400}
 
@@ -37,6 +38,15 @@ FITS = [
     (
         lambda x, w, l2: als(tensors.Dense(x, w), l2),
         {"the array of a Dense": X, "its entry weights": W, "l2": jnp.array(0.1)},
+    ),
+    (
+        lambda v, w: als(
+            tensors.Sparse(STORED, v, SHAPE, unstored="missing", entry_weights=w), l2=0.3
+        ),
+        {
+            "the values of a Sparse": X[STORED.T[0], STORED.T[1], STORED.T[2]],
+            "their weights": W[:, :, 0].ravel(),
+        },
     ),
     (
         lambda w, b: als(cp.CPTensor(w, (b, *MODEL.factors[1:]))),

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.experimental.sparse
 import jax.numpy as jnp
 import numpy as np
 import oracles
@@ -11,8 +12,9 @@ from numpy.testing import assert_allclose
 
 import jkr
 from jkr import cp
+from jkr._contractions import _scattered
 from jkr.cp import losses
-from jkr.tensors import Dense, Sparse
+from jkr.tensors import Dense, Sparse, _pattern
 from jkr.tensors._pattern import layout
 
 SHAPE = (5, 3, 4)
@@ -81,6 +83,7 @@ def test_it_answers_as_the_array_does(kind, dtype, rng):
             tensor.scale()[1:],
             tensor.observations(),
             [jnp.broadcast_to(g, s) for g, s in grams(tensor)],
+            tensor.astype(complex).project([u.astype(complex) * 1j for u in matrices]),
         )
 
     def grams(tensor):
@@ -90,8 +93,7 @@ def test_it_answers_as_the_array_does(kind, dtype, rng):
             yield tensor.cross_gram(model.factors, n, m), size
 
     close(answers(sparse), answers(dense))
-    if kind == "missing":
-        close(sparse.rows(), dense.rows())
+    close(sparse.rows(), dense.rows())
 
 
 LOSSES = [losses.poisson, losses.bernoulli_logit, losses.gaussian, losses.gamma, losses.gaussian]
@@ -129,7 +131,16 @@ FITS = {
 }
 
 
-@pytest.mark.parametrize(("name", "kind"), list(zip(FITS, KINDS * 2, strict=False)))
+PAIRS = [
+    *zip(FITS, KINDS * 2, strict=False),
+    ("als", "missing, weighted"),
+    ("als", "zero, compact"),
+    ("fit", "missing"),
+    ("poisson", "zero"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_fits_are_those_of_the_array(name, kind, rng):
     sparse, dense = made(kind, rng, counts=True)
     if name == "bernoulli":
@@ -141,13 +152,8 @@ def test_fits_are_those_of_the_array(name, kind, rng):
     close(one.cp.full(), other.cp.full(), atol=1e-6, rtol=1e-6)
     assert_allclose(one.fit, other.fit, atol=1e-7)
     assert int(one.status) == int(other.status)
-    if "uniform" not in kind:
-        assert_allclose(
-            cp.core_consistency(one.cp, sparse),
-            cp.core_consistency(other.cp, dense),
-            rtol=1e-4,
-            atol=1e-4,
-        )
+    found, expected = (cp.core_consistency(other.cp, data) for data in (sparse, dense))
+    assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_gradients_through_a_fit_reach_the_values(rng):
@@ -165,7 +171,7 @@ def test_gradients_through_a_fit_reach_the_values(rng):
 
 def test_values_are_moved_by_look_ups_alone(rng):
     sparse, _ = made("zero", rng, shape=(9, 7, 8))
-    (mode,) = (layout(np.asarray(sparse.indices), sparse.shape, n) for n in (1,))
+    mode = layout(np.asarray(sparse.indices), sparse.shape, 1)
     back = jax.linear_transpose(mode.arranged, sparse.values)
     program = jax.jit(back).lower(jnp.zeros(mode.source.shape)).compile().as_text()
     assert re.search(r"= f64\S* gather", program)
@@ -189,21 +195,79 @@ def test_transforms_of_the_values(rng):
 
 
 @pytest.mark.parametrize("counts", [[3, 0, 1], [1] * 40, [200, 7], [0, 0, 9, 0]])
-def test_layouts_hold_every_entry_once(counts, rng):
+def test_layouts_hold_every_entry_once(counts, rng, monkeypatch):
+    monkeypatch.setattr(_pattern, "_BLOCK", 7)
     shape = (len(counts), 50, 6)
     rows = np.repeat(np.arange(len(counts)), counts)
     indices = np.stack([rows, *(rng.integers(0, n, len(rows)) for n in shape[1:])], axis=1)
     for n in range(3):
         made = layout(indices.astype(np.int32), shape, n)
-        source = np.asarray(made.source)
+        source, of_chunks = np.asarray(made.source), np.asarray(made.rows)
+        assert len(source) > 1 or len(rows) < 30
         assert np.array_equal(np.sort(source.ravel()), np.arange(source.size))
-        real = source < len(rows)
-        assert np.array_equal(np.asarray(made.rows), np.sort(made.rows))
-        owners = np.broadcast_to(made.rows, source.shape)
+        assert np.array_equal(of_chunks.ravel(), np.sort(of_chunks.ravel()))
+        real, owners = source < len(rows), np.broadcast_to(of_chunks[:, None], source.shape)
         assert np.array_equal(indices[source[real], n], owners[real])
         others = [m for m in range(3) if m != n]
         for m, other in zip(others, made.others, strict=True):
             assert np.array_equal(np.asarray(other)[real], indices[source[real], m])
+
+
+def test_many_blocks_are_as_good_as_one(rng, monkeypatch):
+    for module, name in ((_pattern, "_BLOCK"), (_scattered, "_BLOCK"), (_scattered, "_FEW")):
+        monkeypatch.setattr(module, name, 7)
+    jax.clear_caches()
+    for kind in ("zero, weighted", "zero, compact"):
+        sparse, dense = made(kind, rng)
+        model, huber = cp.random(KEY, SHAPE, 2), losses.huber(0.5)
+        close(jkr.mttkrps(sparse, model.factors), jkr.mttkrps(dense, model.factors))
+        one, other = (jax.value_and_grad(cp.loss)(model, x, loss=huber) for x in (sparse, dense))
+        close(one, other)
+    jax.clear_caches()
+
+
+def test_complex_models_of_real_data(rng):
+    sparse, dense = made("zero", rng)
+    model, matrices = cp.random(KEY, SHAPE, 2, dtype="complex128"), STARTS["complex128"].factors
+    known = STARTS["float64"]
+    with jax.numpy_dtype_promotion("standard"):
+        for data, same in ((sparse, dense), (known, Dense(known.full()))):
+            close(jkr.mttkrp(data, model.factors, 1), jkr.mttkrp(same, model.factors, 1))
+            close(*(jax.value_and_grad(cp.loss)(model, x) for x in (data, same)))
+            close(*(cp.core_consistency(model, x) for x in (data, same)), rtol=1e-6)
+        close(sparse.project(matrices), dense.project(matrices))
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_scales(scale, rng):
+    for kind in ("zero", "zero, weighted", "missing"):
+        sparse, _ = made(kind, rng)
+        one, other = (
+            cp.als(x.astype(jnp.float32), 1, key=KEY, max_iters=5)
+            for x in (sparse, sparse.with_values(sparse.values * scale))
+        )
+        assert_allclose(one.fit, other.fit, rtol=1e-4)
+        assert_allclose(one.cp.weights * scale, other.cp.weights, rtol=1e-4)
+
+
+def test_of_more_entries_than_32_bits_count(rng):
+    with jax.enable_x64(False):
+        indices = rng.integers(0, 2000, (300, 3))
+        x = Sparse(
+            indices, np.ones(300), (2000,) * 3, unstored="zero", entry_weights=np.full(300, 3.0)
+        )
+        assert np.isfinite(cp.als(x, 1, key=KEY, max_iters=2).fit)
+        assert float(x.observations()) == 8e9
+
+
+def test_values_that_are_sharded(rng):
+    sparse, _ = made("zero", rng)
+    factors = cp.random(KEY, SHAPE, 2).factors
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    P = jax.sharding.PartitionSpec
+    of = lambda v: jkr.mttkrp(sparse.with_values(v[0]), factors, 1)[None]  # noqa: E731
+    mapped = jax.shard_map(of, mesh=mesh, in_specs=P("i"), out_specs=P("i"))
+    close(jax.jit(mapped)(sparse.values[None])[0], jkr.mttkrp(sparse, factors, 1))
 
 
 def test_conversions():
@@ -211,10 +275,15 @@ def test_conversions():
     x = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
     of_dense = Sparse.of(x, unstored="zero")
     others = [scipy.csr_array(x), scipy.coo_matrix(x), of_dense.to_bcoo()]
+    others += [jax.experimental.sparse.BCSR.from_bcoo(of_dense.to_bcoo())]
     for other in others:
         made = Sparse.of(other, unstored="zero")
         assert np.array_equal(made.to_dense(), x)
     holes = np.where(x == 0, np.nan, x)
+    with pytest.raises(ValueError, match="unstored='missing' goes with a masked array"):
+        Sparse.of(np.ma.masked_equal(x, 0), unstored="zero")
+    with pytest.raises(ValueError, match="make the tensor outside jit"):
+        jax.jit(lambda x: Sparse.of(x, unstored="zero").values)(x)
     for missing in (holes, np.ma.masked_equal(x, 0)):
         assert np.array_equal(
             Sparse.of(missing, unstored="missing").to_dense(), holes, equal_nan=True
@@ -237,6 +306,9 @@ def test_entries_of_models(rng):
     indices = np.argwhere(np.ones(SHAPE)).reshape(*SHAPE, 3)
     close(model.at(indices), oracles.full(*map(jax.device_get, model)))
     close(model.at([-1, 2, -4]), model.full()[-1, 2, -4])
+    close(model.at(np.array([4, 2, 3], np.uint8)), model.full()[4, 2, 3])
+    nothing = cp.CPTensor(jnp.zeros(0), tuple(jnp.zeros((n, 0)) for n in SHAPE))
+    close(nothing.at([[0, 0, 0]]), np.zeros(1))
     close(jax.jit(lambda i: model.at(i))(jnp.array([4, 2, 9])), model.full()[4, 2, 3])
 
 

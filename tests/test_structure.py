@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from structure import equations, largest_array, products_with_arrays_of, size_of
+from table import ROWS
 
 import jkr
 from jkr import cp
@@ -228,3 +229,22 @@ def test_calls_of_lapack_wait_for_each_other():
     text = second.lower(*matrices).as_text()
     assert text.count("syevd") == 2
     assert np.array_equal(second(*matrices), np.ones((3, 5)))
+
+
+@pytest.mark.every_turn
+@pytest.mark.parametrize("name", ROWS)
+def test_products_keep_all_digits(name):
+    """Of float32, on platforms whose matrix units would round them."""
+    for row in ROWS[name]:
+        args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in row.shapes]
+
+        def both(*args, row=row):
+            if not row.differentiable:
+                return row.function(*args)
+            y, back = jax.vjp(row.function, *args)
+            return y, back(y)
+
+        for equation in equations(jax.make_jaxpr(both)(*args).jaxpr):
+            if equation.primitive.name == "dot_general":
+                precision = equation.params["precision"]
+                assert precision == (jax.lax.Precision.HIGHEST,) * 2, equation

@@ -76,6 +76,7 @@ from jkr._check._operators import same_rows as same_rows
 from jkr._check._operators import sketched as sketched
 from jkr._check._options import as_many as as_many
 from jkr._check._options import at_least as at_least
+from jkr._check._options import at_zero as at_zero
 from jkr._check._options import counts as counts
 from jkr._check._options import elementwise as elementwise
 from jkr._check._options import expected as expected
@@ -90,6 +91,7 @@ from jkr._check._options import one_of as one_of
 from jkr._check._options import proximal as proximal
 from jkr._check._options import sizes as sizes
 from jkr._check._options import value_of_penalty as value_of_penalty
+from jkr._check._sparse import few_chunks as few_chunks
 from jkr._check._sparse import few_enough as few_enough
 from jkr._check._sparse import finite_values as finite_values
 from jkr._check._sparse import indices_of_entries as indices_of_entries

@@ -90,6 +90,21 @@ def function(name: str, what: str, value: Any) -> Any:
     return value
 
 
+def at_zero(name: str, coefficients: Any, m: np.ndarray, found: np.ndarray) -> None:
+    """Three numbers, by which a loss of zeros is what it is."""
+    try:
+        c0, c1, c2 = coefficients
+        said = c0 + c1 * m + c2 * m**2
+        agrees = bool(np.all(np.abs(said - found) <= 1e-2 * (1 + np.abs(found))))
+    except (TypeError, ValueError):
+        agrees = False
+    if not agrees:
+        raise ValueError(
+            f"{name}: at_zero of a loss needs (c0, c1, c2) with f(m, 0) = c0 + c1·m + c2·m², got "
+            f"{coefficients} where f(1, 0) = {float(found[1]):g}"
+        )
+
+
 def loss(name: str, loss: Any) -> Any:
     """A loss, which is a function, not its name."""
     if isinstance(loss, str):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -72,13 +73,14 @@ def indices_of_entries(name: str, given: Any, shape: Sizes) -> Array:
             f"{name}: indices need to be integers, {len(shape)} for each entry, one a mode, got "
             f"{found.dtype} {found.shape}"
         )
-    sizes = jnp.broadcast_to(jnp.asarray(shape, found.dtype), found.shape)
+    found = found.astype(jnp.int32)
+    sizes = jnp.broadcast_to(jnp.asarray(shape, jnp.int32), found.shape)
     from_start = jnp.where(found < 0, found + sizes, found)
     if not isinstance(found, Tracer):
         known = np.asarray(from_start).reshape(-1, len(shape))
         outside = np.any((known < 0) | (known >= np.asarray(shape)), axis=1)
         given = np.asarray(found).reshape(known.shape)
-        _refuse_first(name, outside, f"indices need to be below {shape}", given)
+        _refuse_first(name, outside, f"indices need to be within {shape}", given)
     return jnp.clip(from_start, 0, sizes - 1)
 
 
@@ -134,8 +136,20 @@ def few_enough(name: str, shape: Sequence[int], most: int, why: str) -> None:
         )
 
 
+def few_chunks(name: str, places: int) -> None:
+    """As many places for entries, padding included, as 32 bits count."""
+    if places > _MOST:
+        raise ValueError(f"{name}: takes up to {_MOST} entries with their padding, got {places}")
+
+
 def stored_entries(name: str, x: Any, unstored: str) -> tuple[Any, Any, Sizes]:
     """Indices, values and shape of what another library holds, or of a dense array."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(x)):
+        raise ValueError(
+            f"{name}: where entries are needs to be known: make the tensor outside jit, and use "
+            "with_values inside"
+        )
+    x = x.to_bcoo() if hasattr(x, "to_bcoo") else x
     if hasattr(x, "n_sparse"):  # BCOO
         if x.n_batch or x.n_dense:
             raise ValueError(
@@ -151,6 +165,11 @@ def stored_entries(name: str, x: Any, unstored: str) -> tuple[Any, Any, Sizes]:
         if x.fill_value != 0:
             raise ValueError(f"{name}: needs a fill_value of 0, got {x.fill_value}")
         return x.coords.T, x.data, x.shape
+    if unstored == "zero" and np.ma.isMaskedArray(x) and np.ma.getmaskarray(x).any():
+        raise ValueError(
+            f"{name}: masked entries are not known, so that unstored='missing' goes with a masked "
+            "array; where they are zero pass x.filled(0)"
+        )
     dense = np.ma.asarray(x) if np.ma.isMaskedArray(x) else np.asarray(array(name, x))
     there = ~np.isnan(np.ma.getdata(dense)) if unstored == "missing" else np.ma.getdata(dense) != 0
     there &= ~np.ma.getmaskarray(dense)

@@ -14,7 +14,7 @@ from math import prod
 
 from jax import Array, lax
 
-from jkr._linalg._dtypes import Precision, accumulator
+from jkr._linalg._dtypes import Precision, accumulator, full
 
 
 def kronecker_matmul(ms: Sequence[Array], x: Array, precision: Precision = None) -> Array:
@@ -37,7 +37,9 @@ def kronecker_matmul(ms: Sequence[Array], x: Array, precision: Precision = None)
     axes = [*range(order, y.ndim), *range(order)]  # that of the columns is the last, N
     for n in sorted(reversed(range(order)), key=lambda n: _growth(*ms[n].shape)):
         contracted = ((1,), (axes.index(n),))
-        y = lax.dot_general(ms[n].astype(wide), y, (contracted, ((), ())), precision=precision)
+        y = lax.dot_general(
+            ms[n].astype(wide), y, (contracted, ((), ())), precision=full(precision)
+        )
         axes = [n, *(m for m in axes if m != n)]
     y = y.transpose([axes.index(n) for n in range(y.ndim)])
     return y.reshape(prod(a.shape[0] for a in ms), *x.shape[1:]).astype(x.dtype)

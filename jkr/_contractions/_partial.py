@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr._contractions._split import are_numbers, best_split, on_cpu
-from jkr._linalg._dtypes import Precision, accumulator
+from jkr._linalg._dtypes import Precision, accumulator, full
 from jkr._linalg._tangents import is_zero
 
 _TINY = 1 << 15  # multiplications
@@ -125,6 +125,6 @@ def _dot(
         a,
         b,
         (contracted, ((), ())),
-        precision=precision,
+        precision=full(precision),
         preferred_element_type=accumulator(a.dtype),
     )

@@ -1,9 +1,10 @@
 """Contractions of scattered entries: gather rows of factors, multiply, add by rows (J5).
 
 For one mode, entries lie sorted by their row, each row's padded to whole chunks of c and stored
-lane by lane, (c, chunks). Written out over the lanes, XLA makes one loop of gathers, products and
-sums that writes (chunks, S); one sorted sum by rows finishes. The same sum as an array
-(chunks, c, S) and a reduction would be stored first, at ten times the time.
+lane by lane, in blocks (c, chunks). Written out over the lanes, XLA makes one loop of gathers,
+products and sums that writes (chunks, S); one sorted sum by rows finishes. The same sum as an
+array (chunks, c, S) and a reduction would be stored first, at ten times the time; and chunks of all
+blocks at once would be memory that the system hands out fresh, page by page.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,27 +29,31 @@ def chunked_mttkrp(
     """Y[i, s] = Σ values ∏ columns over the entries of row i, (length, S).
 
     Args:
-        values: (c, chunks), zero where a lane is padding.
-        others: of each other mode the entries' indices, (c, chunks).
-        rows: that of each chunk, increasing, (chunks,).
+        values: (blocks, c, chunks), zero where a lane is padding.
+        others: of each other mode the entries' indices, (blocks, c, chunks).
+        rows: that of each chunk, increasing, (blocks, chunks).
         columns: of each other mode a matrix, (I_m, S).
         length: rows of the result.
     """
-    lanes = [
-        reduce(jnp.multiply, (a[i[k]] for a, i in zip(columns, others, strict=True)))
-        * values[k][:, None]
-        for k in range(values.shape[0])
-    ]
-    return jax.ops.segment_sum(
-        reduce(jnp.add, lanes), rows, num_segments=length, indices_are_sorted=True
-    )
+
+    def add(total: Array, block: tuple) -> tuple[Array, None]:
+        values, others, rows = block
+        lanes = [
+            reduce(jnp.multiply, (a[i[k]] for a, i in zip(columns, others, strict=True)))
+            * values[k][:, None]
+            for k in range(values.shape[0])
+        ]
+        return total.at[rows].add(reduce(jnp.add, lanes), indices_are_sorted=True), None
+
+    zero = jnp.zeros((length, columns[0].shape[1]), values.dtype)
+    return scan(add, zero, (values, list(others), rows))[0]
 
 
 def listed_mttkrp(
     values: Array, indices: Sequence[Array], columns: Sequence[Array], mode: int, length: int
 ) -> Array:
     """The same of a bare list of entries, a block of them at a time."""
-    size = max(_AT_ONCE // columns[0].shape[1], 1)
+    size = max(_AT_ONCE // max(columns[0].shape[1], 1), 1)
     others = [m for m in range(len(indices)) if m != mode]
 
     def of_block(values: Array, indices: Sequence[Array]) -> Array:
@@ -80,6 +85,8 @@ def model_at(indices: Sequence[Array], weights: Array, factors: Sequence[Array])
         )
 
     rank = len(weights)
+    if not rank:
+        return jnp.zeros(len(indices[0]), weights.dtype)
     if rank <= _WRITTEN_OUT:
         return of_group(columns)
     padded = (jnp.pad(a, ((0, -rank % _WRITTEN_OUT), (0, 0))) for a in columns)
@@ -93,7 +100,7 @@ def core_at(indices: Sequence[Array], core: Array, matrices: Sequence[Array]) ->
 
     def of_entry(at: tuple[Array, ...]) -> Array:
         rows = (u[i] for u, i in zip(matrices, at, strict=True))
-        return reduce(lambda c, row: jnp.tensordot(row, c, 1), rows, core)
+        return reduce(lambda c, row: jnp.tensordot(row, c, 1, precision="highest"), rows, core)
 
     return lax.map(of_entry, tuple(indices), batch_size=max(_AT_ONCE // core.size, 1))
 

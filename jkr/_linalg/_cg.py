@@ -11,6 +11,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
 from jkr._linalg._loops import while_loop
+from jkr._linalg._small import inner
 
 Linear = Callable[[Array], Array]
 Arrays = tuple[Array, ...]
@@ -63,7 +64,7 @@ def _conjugate_gradients(
     scale = jnp.where(size > 0, size, 1)
     b = b / scale
     z = precondition(b)
-    first = b @ z
+    first = inner(b, z)
 
     def going(carry):
         *_, size, k, curved = carry
@@ -72,12 +73,12 @@ def _conjugate_gradients(
     def step(carry):
         x, r, p, m, size, k, _ = carry
         q = multiply(p)
-        curvature = p @ q
-        curved = curvature > 16 * eps * (p @ m)
+        curvature = inner(p, q)
+        curved = curvature > 16 * eps * inner(p, m)
         length = jnp.where(curved, size / jnp.where(curved, curvature, 1), 0)
         x, r = x + length * p, r - length * q
         z = precondition(r)
-        after = r @ z
+        after = inner(r, z)
         turn = after / size
         return x, r, z + turn * p, r + turn * m, after, k + 1, curved
 

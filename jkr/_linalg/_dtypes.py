@@ -9,6 +9,14 @@ from jax.typing import DTypeLike
 Precision = lax.PrecisionLike  # of a product with the tensor
 
 
+def full(precision: Precision) -> Precision:
+    """All digits of the operands, on every platform, unless less was asked for.
+
+    Left to itself a matrix unit may round float32 operands: to TF32, or to passes of bfloat16.
+    """
+    return lax.Precision.HIGHEST if precision is None else precision
+
+
 def accumulator(dtype: DTypeLike) -> DTypeLike:
     """The dtype in which sums of this dtype are taken."""
     return jnp.float32 if dtype in (jnp.float16, jnp.bfloat16) else dtype

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr._linalg._loops import while_loop
-from jkr._linalg._small import gram, matmul
+from jkr._linalg._small import gram, inner, matmul
 
 Linear = Callable[[Array], Array]
 
@@ -34,7 +34,7 @@ def weakest(
 
     def found(basis: Array, products: Array) -> Array:
         x, Sx = basis[:, 0], products[:, 0]
-        value = (x.conj() @ Sx).real
+        value = inner(x, Sx).real
         residual = jnp.linalg.norm(Sx - value * x)
         return (residual <= 0.1 * value) | (residual == 0)
 
@@ -45,9 +45,9 @@ def weakest(
     def step(carry: tuple) -> tuple:
         (basis, products), k = carry
         x, Sx = basis[:, 0], products[:, 0]
-        direction = _unit(precondition(Sx - (x.conj() @ Sx) * x))
+        direction = _unit(precondition(Sx - inner(x, Sx) * x))
         # What is new in it, so that three nearly parallel vectors are told apart.
-        direction = _unit(direction - (x.conj() @ direction) * x)
+        direction = _unit(direction - inner(x, direction) * x)
         basis = jnp.stack([x, direction, basis[:, 1]], axis=1)
         products = jnp.stack([Sx, multiply(direction), products[:, 1]], axis=1)
         along = _least(gram(basis, products), gram(basis, basis), eps**0.5)

@@ -12,18 +12,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jkr._linalg._dtypes import accumulator
+from jkr._linalg._dtypes import Precision, accumulator, full
 from jkr._products._hadamard import hadamard
 
 _TINY = 2048  # multiplications
 
 
-def matmul(a: Array, b: Array, precision: lax.PrecisionLike = lax.Precision.HIGHEST) -> Array:
+def matmul(a: Array, b: Array, precision: Precision = None) -> Array:
     """A B, in the accumulator's dtype."""
     if a.ndim > 1 and b.ndim > 1 and a.shape[-2] * a.shape[-1] * b.shape[-1] <= _TINY:
         wide = accumulator(a.dtype)
         return jnp.sum(a[..., :, :, None].astype(wide) * b[..., None, :, :].astype(wide), axis=-2)
-    return jnp.matmul(a, b, precision=precision, preferred_element_type=accumulator(a.dtype))
+    return jnp.matmul(a, b, precision=full(precision), preferred_element_type=accumulator(a.dtype))
+
+
+def inner(a: Array, b: Array) -> Array:
+    """aᴴb of vectors."""
+    return jnp.vdot(a, b, precision="highest")
 
 
 def gram(a: Array, b: Array) -> Array:

@@ -113,7 +113,9 @@ def variances(units: Factors, bases: Factors, cross: CrossGram) -> tuple[Array, 
         mine = across[row : row + a.size].reshape(*a.shape, -1)
         covariance = jnp.einsum("irk,jrk->rij", mine, mine.conj(), precision="highest")
         row += a.size
-        columns.append(jnp.einsum("xi,rij,xj->xr", q, covariance, q.conj()).real)
+        columns.append(
+            jnp.einsum("xi,rij,xj->xr", q, covariance, q.conj(), precision="highest").real
+        )
     return of_weights, columns
 
 

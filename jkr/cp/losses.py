@@ -32,6 +32,7 @@ from math import inf, pi
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -73,8 +74,8 @@ class Loss:
         high: the largest.
         expected: the data that a model (and constants) stand for, an array of the model's shape;
             the model itself, if not given.
-        at_zero: (c0, c1, c2), if f(m, 0) = c0 + c1·m + c2·|m|²: sums over the zeros of a sparse
-            tensor then cost nothing.
+        at_zero: (c0, c1, c2), if f(m, 0) = c0 + c1·Re m + c2·|m|²: sums over the zeros of a sparse
+            tensor then cost nothing. (A fit visits them all the same if `expected` is given.)
         name: in messages.
 
     Example:
@@ -319,7 +320,13 @@ def checked_loss(
 
 @lru_cache(maxsize=64)
 def _tried(name: str, loss: Loss, dtype: DTypeLike, constants: int) -> None:
-    """Trace a loss once, not at every call."""
+    """Trace a loss once, not at every call, and see whether it is what it says at zero."""
+    if loss.at_zero is not None:
+        with jax.ensure_compile_time_eval():
+            m = jnp.asarray([0.5, 1.0, 2.0], dtype)
+            found = loss.function(m, jnp.zeros_like(m), *[jnp.ones_like(m.real)] * constants)
+            known = np.asarray(m.real, float), np.asarray(found, float)
+        _check.at_zero(name, loss.at_zero, *known)
     for shape in ((2, 3), (3, 2)):  # to which arrays in a closure do not both broadcast
         entries = jax.ShapeDtypeStruct(shape, dtype)
         _check.elementwise(name, "loss", loss.function, entries, constants)

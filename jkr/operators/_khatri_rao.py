@@ -19,7 +19,7 @@ from jkr._contractions._gram import khatri_rao_gram
 from jkr._contractions._lstsq import khatri_rao_lstsq, normal_solve
 from jkr._contractions._matmul import face_splitting_matmul, khatri_rao_matmul
 from jkr._linalg._dtypes import accumulator
-from jkr._linalg._small import pair_columns
+from jkr._linalg._small import matmul, pair_columns
 from jkr._mesh import any_mesh
 from jkr.operators._product import Product
 
@@ -124,10 +124,9 @@ class KhatriRao(Product):
         K, right, weights = jax.tree.map(
             lambda a: a.astype(accumulator(dtype)), (K, right, weights)
         )
-        with jax.default_matmul_precision("highest"):
-            b = K.H @ right
-            b = b.to_dense() if isinstance(b, Product) else b
-            b = b if weights is None else b @ weights
+        b = K.H @ right
+        b = b.to_dense() if isinstance(b, Product) else b
+        b = b if weights is None else matmul(b, weights)
         return normal_solve(name, K.factors, b, l2).astype(dtype)
 
     @partial(any_mesh, large=True)

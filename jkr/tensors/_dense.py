@@ -258,7 +258,7 @@ class Dense(Tensor):
         others = (tuple(m for m in range(w.ndim) if m != n) for n in range(w.ndim))
         return tuple(jnp.max(w, axis=axes).astype(bool) for axes in others)
 
-    def observations(self) -> Array | int:
+    def observations(self) -> Array | float:
         """How many entries have a weight that is not zero."""
         w = self.entry_weights
         if w is None:

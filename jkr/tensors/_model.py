@@ -6,7 +6,7 @@ and compared at the cost of small products.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import Any
@@ -20,7 +20,7 @@ from jkr._contractions import _elementwise
 from jkr._contractions._reconstruct import dense
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, square_root
-from jkr._linalg._small import gram, matmul, product_of_others
+from jkr._linalg._small import gram, inner, matmul, product_of_others
 from jkr._products._hadamard import hadamard
 from jkr.tensors._tensor import BAD_ENTRIES, GOOD, AtZero, Entrywise, Factors, Pass, Scale, Tensor
 
@@ -69,6 +69,11 @@ class Modelled(Tensor):
 
         return (Pass(tuple(range(self.ndim)), contract, mttkrp, of_grams),)
 
+    def astype(self, dtype: DTypeLike) -> "Modelled":
+        """The same model in another precision."""
+        factors = tuple(b.astype(dtype) for b in self.factors)
+        return replace(self, weights=self.weights.astype(dtype), factors=factors)
+
     def entrywise(
         self,
         f: Entrywise,
@@ -107,7 +112,7 @@ class Modelled(Tensor):
         lengths = jnp.abs(self.weights).astype(self.dtype)
         turn = self.weights / jnp.where(lengths == 0, 1, lengths)
         mu = sizes.astype(self.dtype) * turn / unit.astype(self.dtype)
-        squared = mu.conj() @ matmul(hadamard(*(gram(u, u) for u in units)), mu)
+        squared = inner(mu, matmul(hadamard(*(gram(u, u) for u in units)), mu))
         status = jnp.where(finite, GOOD, BAD_ENTRIES)
         if (low, high) != (-inf, inf):
             outside = lambda m, t: (jnp.where((t < low) | (t > high), 1.0, 0.0), None)  # noqa: E731
@@ -116,7 +121,7 @@ class Modelled(Tensor):
         return Scale(unit, square_root(squared.real), jnp.ones_like(unit), status)
 
 
-def everywhere(
+def sum_over_zeros(
     at_zero: AtZero, model: tuple[Array, Factors], columns: Factors | None
 ) -> tuple[Array, tuple[Array, ...]]:
     """`entrywise` of a model and a tensor of zeros, in closed form.
@@ -126,12 +131,14 @@ def everywhere(
     """
     (none, once, twice), (constant, slope) = at_zero
     weights, factors = model
-    total = jnp.asarray(none, weights.real.dtype) * math.prod(float(len(a)) for a in factors)
-    if not (isinstance(once, int) and once == 0):
+    total = jnp.zeros((), weights.real.dtype)
+    if _counts(none):
+        total = total + none * math.prod(float(len(a)) for a in factors)
+    if _counts(once):
         total = total + once * jnp.sum(weights * _column_sums(factors)).real
-    if not (isinstance(twice, int) and twice == 0):
+    if _counts(twice):
         crossed = hadamard(*(gram(a, a) for a in factors))
-        total = total + twice * (weights.conj() @ matmul(crossed, weights)).real
+        total = total + twice * inner(weights, matmul(crossed, weights)).real
     if columns is None:
         return total, ()
     (part,) = Modelled(weights, tuple(factors)).passes()
@@ -139,10 +146,15 @@ def everywhere(
     for n, c in enumerate(columns):
         others = _column_sums([a for m, a in enumerate(columns) if m != n])
         y = jnp.broadcast_to(constant * others[None, :], c.shape).astype(c.dtype)
-        if not (isinstance(slope, int) and slope == 0):
+        if _counts(slope):
             y = y + (slope * part.mttkrp(None, columns, n)).astype(c.dtype)
         ys.append(y)
     return total, tuple(ys)
+
+
+def _counts(coefficient: Any) -> bool:
+    """Whether it is not known to be zero; zero times what is out of range would be NaN."""
+    return not (isinstance(coefficient, int | float) and coefficient == 0)
 
 
 def _column_sums(matrices: Factors) -> Array:

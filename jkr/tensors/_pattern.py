@@ -7,16 +7,19 @@ What is left are arrays of integers; their sizes and the chunk width alone are s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-WIDTHS = (1, 2, 4, 8)  # of chunks
+from jkr import _check
+from jkr._linalg._loops import alike
+
+_BLOCK = 1 << 16  # chunks that are summed at once
+_WIDTHS = (1, 2, 4)  # of chunks
 # What the sum by rows takes for a chunk, in units of a lane of it: measured (docs/performance.md).
-_SUM = 3.0
+_ROW_SUM = 3.0
 
 
 @partial(
@@ -26,14 +29,14 @@ _SUM = 3.0
 )
 @dataclass(frozen=True)
 class Layout:
-    """Stored entries by the rows of one mode, in chunks of c.
+    """Stored entries by the rows of one mode, in chunks of c, and these in blocks of one size.
 
     Attributes:
-        others: of each other mode the entries' indices, (c, chunks); those of a lane that is
-            padding are those of the row's last entry.
-        rows: that of each chunk, increasing, (chunks,).
-        source: which entry is where, (c, chunks), a permutation; what is beyond the last entry is
-            padding.
+        others: of each other mode the entries' indices, (blocks, c, chunks); those of a lane that
+            is padding are those of the row's last entry.
+        rows: that of each chunk, increasing, (blocks, chunks).
+        source: which entry is where, (blocks, c, chunks), a permutation; what is beyond the last
+            entry is padding.
     """
 
     others: tuple[Array, ...]
@@ -46,8 +49,7 @@ class Layout:
         A permutation, whose transpose is its inverse, another look-up; that of a look-up alone
         would be a sum by unsorted indices.
         """
-        order = self.source.ravel()
-        x = jnp.pad(x, (0, order.size - x.size))
+        x, order = alike(jnp.pad(x, (0, self.source.size - x.size)), self.source.ravel())
 
         def inverse(_: object, y: Array) -> Array:
             place = (
@@ -69,29 +71,34 @@ def layout(indices: np.ndarray, shape: Sequence[int], mode: int) -> Layout:
     width = _width(counts)
     order = _by_counting(indices[:, mode], shape[mode])
     chunks = -(-counts // width)
+    blocks = -(-int(chunks.sum()) // _BLOCK)
+    chunks[np.flatnonzero(counts)[-1]] += -int(chunks.sum()) % blocks  # of padding alone
+    _check.few_chunks("tensors.Sparse", int(chunks.sum()) * width)
     rows = np.repeat(np.arange(len(counts), dtype=np.int32), chunks)
     before = np.cumsum(chunks) - chunks
     first = (np.arange(len(rows)) - before[rows]) * width  # of a chunk's entries, in its row
     begin = np.cumsum(counts) - counts
     others = [m for m in range(len(shape)) if m != mode]
-    found = [np.empty((width, len(rows)), np.int32) for _ in others]
-    source = np.empty((width, len(rows)), np.int32)
-    padding = len(order)
+    sizes = blocks, width, len(rows) // blocks
+    found = [np.empty(sizes, np.int32) for _ in others]
+    source = np.empty(sizes, np.int32)
+    free = len(order)
     for k in range(width):
         beyond = first + k >= counts[rows]
         entry = order[begin[rows] + np.minimum(first + k, counts[rows] - 1)]
         for array, m in zip(found, others, strict=True):
-            array[k] = indices[entry, m]
+            array[:, k] = indices[entry, m].reshape(blocks, -1)
         extra = int(beyond.sum())
-        entry[beyond] = np.arange(padding, padding + extra)
-        source[k], padding = entry, padding + extra
-    return Layout(tuple(map(jnp.asarray, found)), jnp.asarray(rows), jnp.asarray(source))
+        entry[beyond] = np.arange(free, free + extra)
+        source[:, k], free = entry.reshape(blocks, -1), free + extra
+    rows = jnp.asarray(rows.reshape(blocks, -1))
+    return Layout(tuple(map(jnp.asarray, found)), rows, jnp.asarray(source))
 
 
 def _width(counts: np.ndarray) -> int:
     """Of a chunk: the one that costs least, padding against sums by rows."""
-    cost = lambda c: (-(-counts // c)).sum() * (c + _SUM)  # noqa: E731
-    return min(WIDTHS, key=cost)
+    cost = lambda c: (-(-counts // c)).sum() * (c + _ROW_SUM)  # noqa: E731
+    return min(_WIDTHS, key=cost)
 
 
 def sorted_and_merged(
@@ -108,7 +115,7 @@ def sorted_and_merged(
 
 
 def _by_counting(keys: np.ndarray, length: int) -> np.ndarray:
-    """The stable order of small integers, by counting."""
+    """The stable order of small integers; SciPy's way from entries to rows is a counting sort."""
     from scipy.sparse import coo_array
 
     count = len(keys)
@@ -117,8 +124,3 @@ def _by_counting(keys: np.ndarray, length: int) -> np.ndarray:
     where = np.arange(count, dtype=np.int32)
     ones = np.ones(count, np.int8)
     return coo_array((ones, (keys.astype(np.int32), where)), shape=(length, count)).tocsr().indices
-
-
-def dense_size(shape: Sequence[int]) -> int:
-    """Entries of a tensor of that shape."""
-    return prod(shape)

@@ -31,7 +31,7 @@ from jkr._contractions._scattered import (
 from jkr._linalg._dtypes import Precision, accumulator
 from jkr._linalg._norms import square_root
 from jkr._linalg._small import by_pairs, gram, pair_columns, product_of_others, square
-from jkr.tensors._model import everywhere
+from jkr.tensors._model import sum_over_zeros
 from jkr.tensors._pattern import Layout, layout, sorted_and_merged
 from jkr.tensors._tensor import (
     BAD_ENTRIES,
@@ -46,6 +46,7 @@ from jkr.tensors._tensor import (
 )
 
 _VISITED = 1 << 31  # entries of a tensor up to which a pass visits zeros one by one
+_MOST = 2**31 - 1
 _COLUMNS = 32  # at once, where many are asked for
 
 _LEAVES = ("values", "entry_weights", "_at", "_layouts", "_arranged")
@@ -68,15 +69,16 @@ class Sparse(Tensor):
         compact: whether to keep the list of entries alone: less memory, slower passes.
 
     Attributes:
-        values: those of distinct entries in the order of `indices`, which is that of their
-            indices; of entries that were given twice, among zeros, the sum.
+        values: one for each distinct entry, in the order of `indices`. Entries that are given
+            twice are summed, if the others are zero.
         entry_weights: in that order, or None.
         unstored: "zero" or "missing".
 
     Raises:
         ValueError: unstored left out or another word; indices that are no integers, negative, out
             of range, traced, or not (nnz, N); values or weights that are not finite or not (nnz,);
-            missing entries stored twice, or weighted ones. Messages name the first offender.
+            missing entries stored twice, or weighted ones; no stored entry at all. Messages name
+            the first offender.
 
     Example:
         >>> import jax, jax.numpy as jnp, jkr
@@ -119,9 +121,9 @@ class Sparse(Tensor):
         if len(found) < len(order):
             if self.unstored == "missing" or entry_weights is not None:
                 _check.without_duplicates(name, group, order, found)
-            self.values = jax.ops.segment_sum(
-                self.values, group, len(found), indices_are_sorted=True
-            )
+            wide = self.values.astype(accumulator(self.values.dtype))
+            summed = jax.ops.segment_sum(wide, group, len(found), indices_are_sorted=True)
+            self.values = summed.astype(self.values.dtype)
         if entry_weights is not None:
             self.entry_weights = entry_weights[order]
         self._at = tuple(jnp.asarray(column) for column in np.ascontiguousarray(found.T))
@@ -165,6 +167,12 @@ class Sparse(Tensor):
         found = _check.stored_entries(name, x, _check.unstored(name, unstored))
         return cls(*found, unstored=unstored, compact=compact)
 
+    def __repr__(self) -> str:
+        """Sparse((3, 3, 4), float32, 3 stored, the others zero)."""
+        dtype = getattr(self.values, "dtype", None)
+        stored = getattr(self.values, "shape", ("?",))[-1]
+        return f"Sparse({self.shape}, {dtype}, {stored} stored, the others {self.unstored})"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(I_1, …, I_N)."""
@@ -187,13 +195,13 @@ class Sparse(Tensor):
 
     @property
     def visited(self) -> int:
-        """Stored entries."""
+        """How many entries are stored."""
         return self.values.shape[-1]
 
     @property
     def partial_sums(self) -> int:
         """Chunks of the longest layout."""
-        return max((each.rows.shape[-1] for each in self._layouts), default=self.visited)
+        return max((each.rows.size for each in self._layouts), default=self.visited)
 
     @property
     def cancels(self) -> bool:
@@ -288,7 +296,8 @@ class Sparse(Tensor):
 
     def _mttkrp(self, values: Array, columns: Factors, mode: int) -> Array:
         """Of numbers of the stored entries, as the mode's layout has them, if there is one."""
-        wide = accumulator(columns[0].dtype)
+        kinds = [c.dtype for c in (*columns, values) if jnp.iscomplexobj(c)]
+        wide = accumulator(kinds[0] if kinds else columns[0].dtype)
         columns, values = [c.astype(wide) for c in columns], values.astype(wide)
         if not self._layouts:
             return listed_mttkrp(values, self._at, columns, mode, self.shape[mode])
@@ -309,7 +318,7 @@ class Sparse(Tensor):
         return self.values if w is None else jnp.where(w == 0, 0, self.values)
 
     def _extra_weights(self) -> Array | None:
-        """What stored entries weigh more than the others."""
+        """W less the weight of the others: W − 1 among zeros, W where they are missing."""
         w = self.entry_weights
         if self.unstored == "missing":
             return jnp.ones(self.visited, self.dtype) if w is None else w.astype(self.dtype)
@@ -348,8 +357,8 @@ class Sparse(Tensor):
             ys = [self._mttkrp(x, columns, n) for n, x in enumerate(arranged)]
         if self.unstored == "missing":
             return total, tuple(ys)
-        everywhere, rest = self._all_zero(f, model, columns, precision, at_zero)
-        return total + everywhere, tuple(y + z for y, z in zip(ys, rest, strict=True))
+        of_zeros, rest = self._all_zero(f, model, columns, precision, at_zero)
+        return total + of_zeros, tuple(y + z for y, z in zip(ys, rest, strict=True))
 
     def _all_zero(
         self,
@@ -361,7 +370,7 @@ class Sparse(Tensor):
     ) -> tuple[Array, tuple[Array, ...]]:
         """What `entrywise` gives of this model and a tensor of zeros."""
         if at_zero is not None:
-            return everywhere(at_zero, model, columns)
+            return sum_over_zeros(at_zero, model, columns)
         self.check_zeros("tensors.Sparse", "what is asked of the entries")
         of_zero = lambda m: f(m, jnp.zeros_like(m))  # noqa: E731
         return _elementwise.entrywise(of_zero, [model], [], columns, precision=precision)
@@ -372,8 +381,8 @@ class Sparse(Tensor):
             _check.few_enough(name, self.shape, _VISITED, f"{what} is not known at zero")
 
     def project(self, matrices: Factors) -> Array:
-        """The longest mode last."""
-        last = int(np.argmax(self.shape))
+        """Last that mode which leaves the fewest columns to project on; the shortest of such."""
+        last = max(range(self.ndim), key=lambda n: (matrices[n].shape[1], -self.shape[n]))
         projected = gram(matrices[last], self.project_others(matrices, last))
         sizes = [u.shape[1] for n, u in enumerate(matrices) if n != last]
         return jnp.moveaxis(projected.reshape(-1, *sizes), 0, last)
@@ -390,7 +399,7 @@ class Sparse(Tensor):
 
         def of_columns(which: Array) -> Array:
             columns = [
-                jnp.ones((u.shape[0], _COLUMNS), self.dtype) if n == mode else u.conj()[:, which[n]]
+                jnp.ones((u.shape[0], _COLUMNS), u.dtype) if n == mode else u.conj()[:, which[n]]
                 for n, u in enumerate(matrices)
             ]
             return part.mttkrp(None, columns, mode)
@@ -402,37 +411,40 @@ class Sparse(Tensor):
         """The tensor core ×ₙ Uₙ where entries are stored; of zeros, that of all by Grams."""
         expanded = core_at(self._at, core, matrices)
         if self.unstored == "missing":
-            return self._with(values=expanded, _arranged=None).project(matrices)
+            return self._with(values=expanded).project(matrices)
         extra = self._extra_weights()
         whole = core
         for n, u in enumerate(matrices):
-            whole = jnp.moveaxis(jnp.tensordot(gram(u, u), whole, ((1,), (n,))), 0, n)
+            whole = jnp.moveaxis(
+                jnp.tensordot(gram(u, u), whole, ((1,), (n,)), precision="highest"), 0, n
+            )
         if extra is None:
             return whole
-        stored = self._with(values=extra * expanded, entry_weights=None, _arranged=None)
+        stored = self._with(values=extra * expanded, entry_weights=None)
         return whole + stored.project(matrices)
 
     def cross_gram(self, factors: Factors, n: int, m: int) -> Array:
         """A sum over the stored entries, of both modes' indices as one."""
         w, rank = self._extra_weights(), factors[0].shape[1]
-        rest = [k for k in range(self.ndim) if k not in (n, m)]
-        kept = self.shape[n] if n == m else self.shape[n] * self.shape[m]
-        sizes = (kept,) if n == m else (self.shape[n], self.shape[m])
-        both = self._at[n] if n == m else self._at[n] * self.shape[m] + self._at[m]
-        found = jnp.zeros((*sizes, 1, 1), factors[0].dtype)
-        if w is not None:
-            pairs = [pair_columns(factors[k]) for k in rest] or [jnp.ones((1, 1), w.dtype)]
-            at = [self._at[k] for k in rest] or [jnp.zeros_like(both)]
-            upper = listed_mttkrp(
-                w.astype(pairs[0].dtype), [both, *at], [pairs[0], *pairs], 0, kept
-            )
-            found = (
-                upper.reshape(*sizes, 1, 1) if not rest else square(upper.reshape(*sizes, -1), rank)
-            )
-        if self.unstored == "missing":
-            return found
         everywhere = product_of_others([gram(a, a) for a in factors], n, m)
-        return found + everywhere.reshape((1,) * len(sizes) + everywhere.shape)
+        kept = (self.shape[n],) if n == m else (self.shape[n], self.shape[m])
+        everywhere = everywhere.reshape((1,) * len(kept) + everywhere.shape)
+        if w is None:
+            return everywhere
+        if math.prod(kept) > _MOST:
+            raise ValueError(
+                f"tensors.Sparse: modes of {kept} rows are too long for all pairs of them"
+            )
+        rest = [k for k in range(self.ndim) if k not in (n, m)]
+        rows = self._at[n] if n == m else self._at[n] * self.shape[m] + self._at[m]
+        pairs = [pair_columns(factors[k]) for k in rest] or [jnp.ones((1, 1), w.dtype)]
+        at = [self._at[k] for k in rest] or [jnp.zeros_like(rows)]
+        # The rows of both modes are one mode, whose columns are not read.
+        w = w.astype(pairs[0].dtype)
+        upper = listed_mttkrp(w, [rows, *at], [pairs[0], *pairs], 0, math.prod(kept))
+        upper = upper.reshape(*kept, -1)
+        found = square(upper, rank) if rest else upper[..., None]
+        return found if self.unstored == "missing" else found + everywhere
 
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """The largest stored entry, the norm, and whether all is finite and in range."""
@@ -468,20 +480,32 @@ class Sparse(Tensor):
         return jnp.sum(each if w is None else w.astype(each.dtype) * each)
 
     def rows(self) -> tuple[Array, ...]:
-        """Of each mode, the indices at which anything is known."""
-        if self.unstored == "zero":
-            return super().rows()
-        w = self.entry_weights
-        seen = jnp.ones(self.visited, bool) if w is None else w != 0
-        pairs = zip(self._at, self.shape, strict=True)
-        return tuple(jnp.zeros(n, bool).at[i].max(seen) for i, n in pairs)
-
-    def observations(self) -> Array | int:
-        """How many entries are known and count."""
-        w, known = self.entry_weights, super().observations()
+        """Of each mode, the indices at which anything is known and counts."""
+        w, pairs = self.entry_weights, zip(self._at, self.shape, strict=True)
         if self.unstored == "missing":
-            return self.visited if w is None else jnp.sum(w != 0)
-        return known if w is None else known - jnp.sum(w == 0)
+            counts = jnp.ones(self.visited, bool) if w is None else w != 0
+            return tuple(jnp.zeros(n, bool).at[i].max(counts) for i, n in pairs)
+        if w is None:
+            return super().rows()
+        # Rows whose entries are all stored, and all with weight zero, hold nothing.
+        size, none = math.prod(self.shape), (w == 0).astype(jnp.int32)
+        return tuple(
+            jnp.zeros(n, jnp.int32).at[i].add(none) < min(size // n, _MOST) for i, n in pairs
+        )
+
+    def observations(self) -> Array | float:
+        """How many entries are known and count."""
+        w = self.entry_weights
+        every = super().observations() if self.unstored == "zero" else float(self.visited)
+        return every if w is None else every - jnp.sum(w == 0).astype(w.dtype)
+
+    def astype(self, dtype: DTypeLike) -> "Sparse":
+        """The same tensor in another precision: values may become complex, weights stay real."""
+        real, w, arranged = jnp.zeros((), dtype).real.dtype, self.entry_weights, self._arranged
+        if arranged is not None:
+            arranged = jax.tree.map(lambda a: a.astype(dtype), arranged)
+        w = None if w is None else w.astype(real)
+        return self._with(values=self.values.astype(dtype), entry_weights=w, _arranged=arranged)
 
     def _with(self, **changed: Any) -> "Sparse":
         """The same pattern, something else replaced; values arranged before go with the values."""

@@ -234,9 +234,9 @@ class Tensor(ABC):
         """N, the number of modes."""
         return len(self.shape)
 
-    def observations(self) -> Array | int:
-        """How many entries are observed."""
-        return math.prod(self.shape)
+    def observations(self) -> Array | float:
+        """How many entries are observed; a number that may be beyond integers of 32 bits."""
+        return float(math.prod(self.shape))
 
     def project_back(self, core: Array, matrices: Factors) -> Array:
         """`project` of the tensor core ×ₙ Uₙ under the same weights, (J_1, …, J_N)."""

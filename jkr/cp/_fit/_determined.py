@@ -30,7 +30,7 @@ from jkr._linalg._lobpcg import weakest
 from jkr._linalg._loops import cond
 from jkr._linalg._order import after, in_turn
 from jkr._linalg._psd import inverse_roots, rows_by_roots
-from jkr._linalg._small import framed, gram, matmul
+from jkr._linalg._small import framed, gram, inner, matmul
 from jkr._linalg._tangent_space import off_gauge, tangent_matrix
 from jkr.cp import losses
 from jkr.cp._fit._result import ROUGH, UNDETERMINED, UNSETTLED, CPResult
@@ -41,7 +41,8 @@ from jkr.tensors._tensor import Scale, Tensor
 
 _WRITTEN_OUT = 300  # entries of factors
 _LOOKED_AT = 4  # weakest directions that are measured once more
-_SQUARES = Loss(lambda m, t, *_: losses.gaussian(m, t))  # whatever constants entries have
+# Whatever constants entries have.
+_SQUARES = Loss(lambda m, t, *_: losses.gaussian(m, t), at_zero=losses.gaussian.at_zero)
 _SHARE = 1e-4  # of the squared relative change along a null direction: more than its rounding
 
 
@@ -63,8 +64,8 @@ def judged(result: CPResult, objective: Objective, scale: Scale, products: int) 
     point = _Point.at(objective.in_units(scale), fit, scale)
     noise = jnp.zeros_like(result.relative_error)
     if term.loss == losses.gaussian:
-        spare = jnp.asarray(term.tensor.observations()) - point.parameters()
-        spare = jnp.maximum(spare, 1).astype(noise.dtype)
+        count = jnp.asarray(term.tensor.observations(), noise.dtype)
+        spare = jnp.maximum(count - point.parameters().astype(noise.dtype), 1)
         noise = result.relative_error * scale.norm / jnp.sqrt(spare)
     written_out = sum(a.size for a in point.free) <= _WRITTEN_OUT
     if written_out and type(term.tensor).cross_gram is not Tensor.cross_gram:
@@ -293,7 +294,7 @@ def _weakest_direction(point: _Point, noise: Array, steps: Array) -> tuple[Array
     start = jax.random.normal(jax.random.key(0), flat.shape, flat.real.dtype).astype(flat.dtype)
     start = vector(point.project(back(start)))
     y, found = weakest(point.multiply, precondition, start, steps=steps)
-    value = (y.conj() @ point.multiply(y)).real
+    value = inner(y, point.multiply(y)).real
     null = value <= point.rounding
     error = noise * jnp.sqrt(point.variance(y, value, null))
     # With s/(s + l2)² at most 1/(4 l2), the penalty may hold all columns whatever s is.

@@ -17,7 +17,7 @@ from jax import Array, lax
 from jkr._contractions._elementwise import BLOCK
 from jkr._linalg._dtypes import accumulator
 from jkr._linalg._loops import alike, while_loop
-from jkr._linalg._norms import square_root, squared_distance, unit_columns
+from jkr._linalg._norms import square_root, unit_columns
 from jkr._linalg._psd import is_singular
 from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
@@ -27,7 +27,7 @@ from jkr.cp._fit._determined import judged
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._start import initial
 from jkr.cp._model._cptensor import CPTensor
-from jkr.cp._objective._loss import distance_at_zero
+from jkr.cp._objective._loss import squared_residual
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._algorithm import Algorithm
 from jkr.tensors._tensor import Scale
@@ -304,15 +304,7 @@ def _ended(
 def _relative_error(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
     """‖W½∘(T − E)‖/‖W½∘T‖, E the data that the model stands for, from the residual itself."""
     (term,) = objective.terms
-    unit = scale.unit
-
-    def distance(m: Array, t: Array, *c: Array) -> tuple[Array, None]:
-        expected = term.loss.expected(m, *c) / unit.astype(m.dtype)
-        return squared_distance(expected, t / unit.astype(t.dtype)), None
-
-    zero = distance_at_zero(term.loss, unit)
-    squared = term.tensor.entrywise(distance, cp, precision="highest", at_zero=zero)[0]
-    squared = squared / scale.weight
+    squared = squared_residual(term.loss, term.tensor, cp, scale.unit) / scale.weight
     return square_root(squared) / jnp.where(scale.norm > 0, scale.norm, 1)
 
 

@@ -246,7 +246,7 @@ class Solver:
         if isinstance(self.loss, Loss) and self.loss.nonnegative:
             _check.real_dtype(name, f"the tensor of {self.loss.name}", tensor.dtype)
         loss = losses.checked_loss(name, self.loss, wide, len(tensor.entry_constants))
-        if loss.at_zero is None:
+        if loss.at_zero is None or not loss.expects_model:
             tensor.check_zeros(name, loss.name)
         if self.penalty is not None:
             factors = tuple(jax.ShapeDtypeStruct((n, rank), wide) for n in tensor.shape)

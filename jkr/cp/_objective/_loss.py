@@ -18,13 +18,14 @@ from jax.typing import ArrayLike
 
 from jkr import _check
 from jkr._linalg._dtypes import Precision, accumulator, promoted
-from jkr._linalg._norms import times
+from jkr._linalg._norms import squared_distance, times
 from jkr._linalg._small import gram, matmul, product_of_others
 from jkr._linalg._tangents import is_zero, tangent_of, with_derivative
 from jkr._mesh import any_mesh, is_sharded
 from jkr._products._hadamard import hadamard
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor, checked, in_units, wide_inner
+from jkr.cp._objective import _zeros
 from jkr.tensors._as_tensor import as_tensor, is_tensor
 from jkr.tensors._dense import Dense
 from jkr.tensors._mttkrp import tensor_mttkrps
@@ -226,7 +227,7 @@ def _entry_loss(
 ) -> Array:
     f = of_scaled(loss.function, unit)
     value = lambda m, *data: (f(m, *data), None)  # noqa: E731
-    zero = loss_at_zero(loss)
+    zero = _zeros.derivative(loss)
     return tensor.entrywise(value, cp, precision=precision, at_zero=zero)[0]
 
 
@@ -235,10 +236,37 @@ def _entry_gradient(
 ) -> tuple[Array, CPTensor]:
     """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ), from the MTTKRPs of D."""
     weights, factors = cp
-    both, zero = partial(with_derivative, of_scaled(loss.function, unit)), loss_at_zero(loss)
+    both, zero = (
+        partial(with_derivative, of_scaled(loss.function, unit)),
+        _zeros.derivative(loss),
+    )
     value, ys = tensor.entrywise(both, cp, _conj(factors), precision=precision, at_zero=zero)
     matrices = tuple(y * weights.conj()[None, :] for y in ys)
     return value, CPTensor(jnp.sum(factors[0].conj() * ys[0], axis=0), matrices)
+
+
+def squared_residual(
+    loss: losses.Loss,
+    tensor: Tensor,
+    cp: CPTensor,
+    unit: Array,
+    read: Callable[[Array], Array] = lambda t: t,
+) -> Array:
+    """Σ W|E − T|²/u², E the data that the model stands for, entry by entry.
+
+    Of a sparse tensor of zeros Σ W|T|² − 2⟨E, T⟩ + |E|² in effect, so good to √eps of ‖T‖.
+    """
+    by_unit = lambda a: a / unit.astype(a.dtype)  # noqa: E731
+    if loss.expects_model:  # a model in that unit: its squares are in range
+        cp, zero = cp._replace(weights=by_unit(cp.weights)), AtZero((0, 0, 1))
+        f = lambda m, t, *_: (squared_distance(m, by_unit(read(t))), None)  # noqa: E731
+    else:
+        zero = None
+        f = lambda m, t, *c: (  # noqa: E731
+            squared_distance(by_unit(loss.expected(m, *c)), by_unit(read(t))),
+            None,
+        )
+    return tensor.entrywise(f, cp, precision="highest", at_zero=zero)[0]
 
 
 def of_scaled(f: Elementwise, unit: Array | None) -> Elementwise:
@@ -246,19 +274,6 @@ def of_scaled(f: Elementwise, unit: Array | None) -> Elementwise:
     if unit is None:
         return f
     return lambda m, t, *c: f(m, t / lax.stop_gradient(unit).astype(t.dtype), *c)
-
-
-def distance_at_zero(loss: losses.Loss, unit: Array) -> AtZero | None:
-    """|E/u|² where data are zero, E what they are expected to be, if that is the model itself."""
-    return AtZero((0, 0, unit**-2)) if loss.expects_model else None
-
-
-def loss_at_zero(loss: losses.Loss) -> AtZero | None:
-    """A loss and its derivative where data are zero."""
-    if loss.at_zero is None:
-        return None
-    _, once, twice = loss.at_zero
-    return AtZero(loss.at_zero, (once, 2 * twice))
 
 
 def _value_and_tangent(

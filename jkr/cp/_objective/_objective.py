@@ -29,13 +29,8 @@ from jkr._linalg._tangent_space import cross_gram, tangent_matrix
 from jkr._linalg._tangents import curvature, with_derivative
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
-from jkr.cp._objective._loss import (
-    distance_at_zero,
-    entry_loss,
-    loss_at_zero,
-    of_scaled,
-    residual_mttkrps,
-)
+from jkr.cp._objective import _zeros
+from jkr.cp._objective._loss import entry_loss, of_scaled, residual_mttkrps, squared_residual
 from jkr.cp.constraints import Constraint, Fixed
 from jkr.cp.losses import Loss
 from jkr.tensors._model import Modelled
@@ -75,10 +70,6 @@ class Term:
     def times_weight(self, amount: Array) -> Array:
         """An amount of this term, times its weight."""
         return amount if self.weight is None else amount * self.weight.astype(amount.dtype)
-
-    def zero(self, of: Callable[..., AtZero]) -> AtZero | None:
-        """What follows from the loss where data are zero, if that is known: f = c₀ + c₁m + c₂m²."""
-        return None if self.loss.at_zero is None else of(*self.loss.at_zero)
 
     @property
     def by_grams(self) -> bool:
@@ -266,7 +257,10 @@ class Objective:
         weights, factors = model
         conjugate = tuple(a.conj() for a in factors)
         if not term.by_grams:
-            both, zero = partial(with_derivative, term.function), loss_at_zero(term.loss)
+            both, zero = (
+                partial(with_derivative, term.function),
+                _zeros.derivative(term.loss),
+            )
             options = {"precision": self.precision, "at_zero": zero}
             return term.tensor.entrywise(both, model, conjugate, **options)[1]
         ys = tensor_mttkrps(term.tensor, conjugate, self.precision)
@@ -313,7 +307,7 @@ class Objective:
         model, total = CPTensor(weights, self.factors(free)), jnp.zeros((), weights.real.dtype)
         for term in self.terms:
             size = lambda *entries, f=term.function: (jnp.abs(f(*entries)), None)  # noqa: E731
-            zero = term.zero(lambda *c: AtZero(tuple(map(abs, c))))
+            zero = _zeros.magnitude(term.loss)
             total += term.times_weight(term.tensor.entrywise(size, model, at_zero=zero)[0])
         return jnp.where(jnp.isfinite(total) & (total > 0), total, 1)
 
@@ -387,7 +381,7 @@ class Objective:
         total = [jnp.asarray(self.l2, weights.real.dtype)] * len(free)
         for term in self.terms:
             entry = partial(_second_derivative, term.function)
-            options = {"precision": self.precision, "at_zero": term.zero(_curved)}
+            options = {"precision": self.precision, "at_zero": _zeros.curvature(term.loss)}
             ys = term.tensor.entrywise(entry, CPTensor(weights, factors), squares, **options)[1]
             size = (weights * weights.conj()).real[None, :]
             ys = (term.times_weight(y.real * size) for y in self.movable(ys))
@@ -435,8 +429,7 @@ class Objective:
                 first, second = jax.jvp(slope, (m,), (m,))
                 return squared_distance(first, 0) + squared_distance(second, 0), None
 
-            # (c₁ + 2c₂m)² + (2c₂m)²
-            zero = term.zero(lambda _, b, c: AtZero((b * b, 4 * b * c, 8 * c * c)))
+            zero = _zeros.slopes(term.loss)
             options = {"precision": self.precision, "at_zero": zero}
             total += term.tensor.entrywise(sizes, model, **options)[0]
         return jnp.sqrt(total * scale.weight.astype(total.dtype))
@@ -452,7 +445,7 @@ def _model_mttkrps(term: Term, model: CPTensor, columns: Factors, precision: Pre
         here = lax.stop_gradient(m)
         return jnp.zeros_like(m.real), _second_derivative(term.function, here, *data)[1] * m
 
-    zero = term.zero(lambda _, b, c: AtZero(entry=(0, max(2 * c, 0))))
+    zero = _zeros.curved_model(term.loss)
     return term.tensor.entrywise(entry, model, columns, precision=precision, at_zero=zero)[1]
 
 
@@ -464,7 +457,7 @@ def row_grams(term: Term, model: CPTensor) -> Factors:
         # Together, or what does not depend on the pairs, such as the second derivatives of all
         # entries, would be moved out of the loop over them.
         tensor, m, pairs = lax.optimization_barrier((term.tensor, model, pairs))
-        return tensor.entrywise(entry, m, pairs, at_zero=term.zero(_curved))[1]
+        return tensor.entrywise(entry, m, pairs, at_zero=_zeros.curvature(term.loss))[1]
 
     at_once = term.tensor.visited <= _elementwise.BLOCK
     return by_pairs(of_pairs, model.factors, at_once=at_once)
@@ -475,28 +468,17 @@ def _second_derivative(f: Callable[..., Array], m: Array, *data: Array):
     return jnp.zeros_like(m.real), jnp.maximum(curvature(f, m, *data), 0).astype(m.dtype)
 
 
-def _curved(_: float, once: float, twice: float) -> AtZero:
-    """That at zero."""
-    return AtZero(entry=(max(2 * twice, 0), 0))
-
-
 def squared_error(objective: Objective, cp: CPTensor) -> Array:
     """‖W½∘(T − E)‖²/‖W½∘T‖², E the data that the model stands for; of all terms."""
     above = below = jnp.zeros((), cp.weights.real.dtype)
+    # Bad data have a status; their derivatives are to be finite all the same.
+    finite = lambda t: jnp.where(jnp.isfinite(t), t, 0)  # noqa: E731
     for term, scale in zip(objective.terms, objective.scales(), strict=True):
-        unit = scale.unit
 
-        def distance(m: Array, t: Array, *c: Array, term: Term = term, unit: Array = unit):
-            # Bad data have a status; their derivatives are to be finite all the same.
-            t = jnp.where(jnp.isfinite(t), t, 0) / unit.astype(t.dtype)
-            return squared_distance(term.loss.expected(m, *c) / unit.astype(m.dtype), t), None
+        def size(m: Array, t: Array, *_: Array, unit: Array = scale.unit):
+            return squared_distance(finite(t) / unit.astype(t.dtype), 0), None
 
-        def size(m: Array, t: Array, *_: Array, unit: Array = unit):
-            t = jnp.where(jnp.isfinite(t), t, 0) / unit.astype(t.dtype)
-            return squared_distance(t, 0), None
-
-        zero = distance_at_zero(term.loss, unit)
-        options = {"precision": "highest", "at_zero": zero}
-        above += term.tensor.entrywise(distance, cp, **options)[0] / scale.weight
+        distance = squared_residual(term.loss, term.tensor, cp, scale.unit, finite)
+        above += distance / scale.weight
         below += term.tensor.entrywise(size, cp, at_zero=AtZero())[0] / scale.weight
     return above / jnp.where(below > 0, below, 1)

@@ -226,7 +226,11 @@ def _placed(
     off = problem.constraints[n].prox(revived, jnp.ones_like(scale.norm)) - revived
     obeys = jnp.max(jnp.abs(off)) <= 10 * eps * jnp.max(jnp.abs(revived))
     A = jnp.where(obeys, revived, A)
-    H = gram(A, A) * G if G.ndim == 2 else jnp.einsum("ir,irs,is->rs", A.conj(), G, A)
+    H = (
+        gram(A, A) * G
+        if G.ndim == 2
+        else jnp.einsum("ir,irs,is->rs", A.conj(), G, A, precision="highest")
+    )
     y = jnp.sum(A.conj() * Y, axis=0).real
     return hals(H.real, y[None, :], jnp.where(there, D.real, 0)[None, :])[0].astype(D.dtype), A
 

@@ -37,7 +37,7 @@ from jkr._linalg._cg import as_vector, solve_symmetric
 from jkr._linalg._definite import definite_inverse
 from jkr._linalg._loops import fori_loop
 from jkr._linalg._psd import basis, inverse_roots, rows_by_roots
-from jkr._linalg._small import gram, matmul
+from jkr._linalg._small import gram, inner, matmul
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
@@ -255,7 +255,7 @@ class _System(NamedTuple):
     def predicted(self, slopes: Factors, d: Factors) -> Array:
         """By how much the quadratic model falls along d, its solution: ½ dᵀ(μd − g)."""
         v, g = as_vector(d)[0], as_vector(slopes)[0]
-        return 0.5 * (v @ (self.damping * v - g))
+        return 0.5 * inner(v, self.damping * v - g)
 
 
 def _by_columns(problem: Objective) -> bool:

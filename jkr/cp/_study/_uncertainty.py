@@ -27,6 +27,7 @@ from jkr.cp._fit._solver import refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor, checked
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._dense import Dense
+from jkr.tensors._sparse import Sparse
 from jkr.tensors._tensor import GOOD, AtZero, Tensor
 
 
@@ -189,7 +190,7 @@ def standard_errors(
     model = _model(name, result)
     made = as_tensor(name, tensor, entry_weights)
     _check.same_shape(name, model.shape, made.shape)
-    _check.weights_that_are_arrays(name, made.uniform or isinstance(made, Dense))
+    _check.weights_that_are_arrays(name, made.uniform or isinstance(made, Dense | Sparse))
     errors, status = _standard_errors(model, made)
     refuse_bad_data(name, status)
     return errors
@@ -214,8 +215,8 @@ def _standard_errors(model: CPTensor, tensor: Tensor) -> tuple[CPTensor, Array]:
     squared = squared / scale.weight
     seen = tensor.rows()
     parameters = weights.shape[0] * (1 + sum(jnp.sum(rows) - 1 for rows in seen))
-    spare = jnp.asarray(tensor.observations()) - parameters
-    noise = jnp.sqrt(squared / jnp.maximum(spare, 1).astype(squared.dtype))
+    spare = jnp.asarray(tensor.observations(), squared.dtype) - parameters.astype(squared.dtype)
+    noise = jnp.sqrt(squared / jnp.maximum(spare, 1))
     noise = jnp.where(scale.status == GOOD, noise, jnp.nan)
     if not tensor.uniform:
         bases = [jnp.eye(a.shape[0], dtype=a.dtype) for a in units]
