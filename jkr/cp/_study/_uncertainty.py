@@ -215,7 +215,9 @@ def _standard_errors(model: CPTensor, tensor: Tensor) -> tuple[CPTensor, Array]:
     squared = squared / scale.weight
     seen = tensor.rows()
     parameters = weights.shape[0] * (1 + sum(jnp.sum(rows) - 1 for rows in seen))
-    spare = jnp.asarray(tensor.observations(), squared.dtype) - parameters.astype(squared.dtype)
+    spare = jnp.asarray(tensor.observations(), squared.dtype) - jnp.asarray(
+        parameters, squared.dtype
+    )
     noise = jnp.sqrt(squared / jnp.maximum(spare, 1))
     noise = jnp.where(scale.status == GOOD, noise, jnp.nan)
     if not tensor.uniform:
