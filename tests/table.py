@@ -81,7 +81,9 @@ def of_rank_one(fit, max_iters):
 
 def expanded(small):
     """What a compressed matrix stands for."""
-    return small.bases[0] @ small.core @ small.bases[1].T
+    return jnp.einsum(
+        "ia,ab,jb->ij", small.bases[0], small.core, small.bases[1], precision="highest"
+    )
 
 
 SGD = optax.sgd(0.1)
@@ -821,7 +823,9 @@ ROWS: dict[str, list[Row]] = {
     "cp.fit": [of_rank_one(cp.fit, 500)],
     "cp.compress": [
         Row(
-            lambda a, b: expanded(cp.compress(a @ b.T, 3, key=jax.random.key(0))),
+            lambda a, b: expanded(
+                cp.compress(jnp.matmul(a, b.T, precision="highest"), 3, key=jax.random.key(0))
+            ),
             lambda a, b: a @ b.T,
             ((4, 2), (5, 2)),
             differentiable=False,  # with its bases held: `test_fit`

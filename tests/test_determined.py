@@ -109,6 +109,9 @@ def test_what_is_undetermined_is_what_a_dense_jacobian_says(rank, dtype):
         result = fitted(data, jnp.asarray(w), rank, jax.random.key(turn))
         if result.status not in (0, 1, 10):
             continue
+        if result.cp.weights.max() > 1e12:  # a dense Jacobian in float64 has no digits left
+            assert result.status == 10
+            continue
         errors = relative_errors(x, w, result.cp)
         assert np.array_equal(result.undetermined, errors > 1), (turn, errors)
         assert (result.status == 10) == np.any(errors > 1)

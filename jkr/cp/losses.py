@@ -74,8 +74,9 @@ class Loss:
         high: the largest.
         expected: the data that a model (and constants) stand for, an array of the model's shape;
             the model itself, if not given.
-        at_zero: (c0, c1, c2), if f(m, 0) = c0 + c1·Re m + c2·|m|²: sums over the zeros of a sparse
-            tensor then cost nothing. (A fit visits them all the same if `expected` is given.)
+        at_zero: (c0, c1, c2), if f(m, 0) is `c0 + c1·Re m + c2·|m|²`: sums over the zeros of a
+            sparse tensor then cost nothing. (A fit visits them all the same if `expected` is
+            given.)
         name: in messages.
 
     Example:

@@ -30,7 +30,7 @@ class AtZero(NamedTuple):
     With them a tensor of many zeros sums over all of them in closed form.
 
     Attributes:
-        value: (v_0, v_1, v_2), the value v_0 + v_1 Re m + v_2 |m|².
+        value: (v_0, v_1, v_2), the value `v_0 + v_1 Re m + v_2 |m|²`.
         entry: (e_0, e_1), the entry e_0 + e_1 m.
 
     Example:

@@ -73,7 +73,12 @@ def judged(result: CPResult, objective: Objective, scale: Scale, products: int) 
     else:
         steps = jnp.clip(products * result.iterations, 10, 100)
         errors, found = _weakest_direction(point, noise, steps)
-    undetermined = result.undetermined.at[objective.free, :].set(errors > 1)
+    # Of a component beyond 1/√eps of the data nothing that is observed says anything.
+    endless = jnp.abs(fit.weights) > float(jnp.finfo(noise.dtype).eps) ** -0.5 * objective.norm(
+        scale
+    )
+    open_ended = (errors > 1) | (endless[None, :] & bool(objective.bearers))
+    undetermined = result.undetermined.at[objective.free, :].set(open_ended)
     verdict = jnp.where(undetermined.any(), UNDETERMINED, UNSETTLED)
     settled = found & ~undetermined.any()
     status = jnp.where((result.status <= ROUGH) & ~settled, verdict, result.status)
