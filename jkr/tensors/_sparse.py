@@ -31,6 +31,7 @@ from jkr._contractions._scattered import (
 from jkr._linalg._dtypes import Precision, accumulator
 from jkr._linalg._norms import square_root
 from jkr._linalg._small import by_pairs, gram, pair_columns, product_of_others, square
+from jkr.tensors._dense import Dense
 from jkr.tensors._model import sum_over_zeros
 from jkr.tensors._pattern import Layout, layout, sorted_and_merged
 from jkr.tensors._tensor import (
@@ -230,7 +231,7 @@ class Sparse(Tensor):
         return self._with(values=_check.stored(name, "values", values, self.visited))
 
     def to_dense(self) -> Array:
-        """The dense array, zeros or NaN where nothing is stored.
+        """The dense array, zeros or NaN where nothing is stored; without entry weights.
 
         Example:
             >>> import jkr
@@ -242,7 +243,7 @@ class Sparse(Tensor):
         return jnp.full(self.shape, empty, self.dtype).at[self._at].set(self.values)
 
     def to_bcoo(self) -> Any:
-        """A `jax.experimental.sparse.BCOO` of the stored entries.
+        """A `jax.experimental.sparse.BCOO` of the stored entries, without their weights.
 
         Example:
             >>> import jkr
@@ -270,9 +271,7 @@ class Sparse(Tensor):
         return tuple(ready._pass(n) for n in range(self.ndim))
 
     def _pass(self, n: int) -> Pass:
-        data, w = self._product(), self._extra_weights()
-        if self._arranged:
-            data, w = self._arranged[n]
+        data, w = self._arranged[n] if self._arranged else (self._product(), self._extra_weights())
 
         def contract(columns: Factors) -> None:
             return None
@@ -286,11 +285,9 @@ class Sparse(Tensor):
             few = self.visited * factors[0].shape[1] ** 2 <= _elementwise.BLOCK
             of_pairs = lambda pairs: (self._mttkrp(cast(Array, w), pairs, mode),)  # noqa: E731
             (found,) = by_pairs(of_pairs, factors, at_once=few)
-            return (
-                found
-                if self.unstored == "missing"
-                else found + product_of_others(grams, mode)[None]
-            )
+            if self.unstored == "missing":
+                return found
+            return found + product_of_others(grams, mode)[None]
 
         return Pass((n,), contract, mttkrp, of_grams)
 
@@ -311,11 +308,12 @@ class Sparse(Tensor):
     def _product(self) -> Array:
         """W∘T, where it is stored."""
         w = self.entry_weights
-        return self.values if w is None else w.astype(self.dtype) * self._seen()
+        return self.values if w is None else w.astype(self.dtype) * self._stored.observed()
 
-    def _seen(self) -> Array:
-        w = self.entry_weights
-        return self.values if w is None else jnp.where(w == 0, 0, self.values)
+    @property
+    def _stored(self) -> Dense:
+        """The stored entries as an array of their own."""
+        return Dense(self.values, self.entry_weights)
 
     def _extra_weights(self) -> Array | None:
         """W less the weight of the others: W − 1 among zeros, W where they are missing."""
@@ -448,7 +446,7 @@ class Sparse(Tensor):
 
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """The largest stored entry, the norm, and whether all is finite and in range."""
-        w, seen = self.entry_weights, self._seen()
+        w, seen = self.entry_weights, self._stored.observed()
         counts = jnp.ones((), bool) if w is None else w != 0
         parts = (seen.real, seen.imag) if jnp.iscomplexobj(seen) else (seen,)
         largest = lax.stop_gradient(jnp.max(jnp.abs(jnp.stack(parts))))
@@ -474,10 +472,7 @@ class Sparse(Tensor):
 
     def squared_norm(self, unit: Array | float = 1.0) -> Array:
         """Σ W|T/u|² of the stored entries."""
-        seen = self._seen()
-        seen = seen * (1 / jnp.asarray(unit, seen.real.dtype)).astype(seen.dtype)
-        each, w = (seen * seen.conj()).real, self.entry_weights
-        return jnp.sum(each if w is None else w.astype(each.dtype) * each)
+        return self._stored.squared_norm(unit)
 
     def rows(self) -> tuple[Array, ...]:
         """Of each mode, the indices at which anything is known and counts."""

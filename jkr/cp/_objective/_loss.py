@@ -236,10 +236,8 @@ def _entry_gradient(
 ) -> tuple[Array, CPTensor]:
     """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ), from the MTTKRPs of D."""
     weights, factors = cp
-    both, zero = (
-        partial(with_derivative, of_scaled(loss.function, unit)),
-        _zeros.derivative(loss),
-    )
+    both = partial(with_derivative, of_scaled(loss.function, unit))
+    zero = _zeros.derivative(loss)
     value, ys = tensor.entrywise(both, cp, _conj(factors), precision=precision, at_zero=zero)
     matrices = tuple(y * weights.conj()[None, :] for y in ys)
     return value, CPTensor(jnp.sum(factors[0].conj() * ys[0], axis=0), matrices)

@@ -257,11 +257,8 @@ class Objective:
         weights, factors = model
         conjugate = tuple(a.conj() for a in factors)
         if not term.by_grams:
-            both, zero = (
-                partial(with_derivative, term.function),
-                _zeros.derivative(term.loss),
-            )
-            options = {"precision": self.precision, "at_zero": zero}
+            both = partial(with_derivative, term.function)
+            options = {"precision": self.precision, "at_zero": _zeros.derivative(term.loss)}
             return term.tensor.entrywise(both, model, conjugate, **options)[1]
         ys = tensor_mttkrps(term.tensor, conjugate, self.precision)
         if term.unit is not None:
