@@ -6,6 +6,7 @@ difference between fits of many and of few sweeps; the peers compute in float64,
 
 import contextlib
 import gc
+import importlib
 import io
 import logging
 import time
@@ -129,10 +130,9 @@ def _pyttb(indices, values, shape) -> float:
 
 def _genten(indices, values, shape, repeats) -> float:
     """Its tensors are gone before the interpreter is, or it aborts."""
-    import pygenten
-
+    pygenten: Any = importlib.import_module("pygenten")  # often absent, where types are checked
     subs = np.ascontiguousarray(indices, np.uint64)
-    x = pygenten.Sptensor(tuple(shape), subs, values)  # pyright: ignore
+    x = pygenten.Sptensor(tuple(shape), subs, values)
 
     def fit(sweeps, x=x):
         with contextlib.redirect_stdout(io.StringIO()):
