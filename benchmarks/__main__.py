@@ -18,6 +18,7 @@ SUITES = (
     "gcp",
     "solution",
     "answers",
+    "published",
     "entrywise",
     "mttkrp",
     "sparse",

@@ -6,16 +6,20 @@ import math
 import jax
 
 
-def equations(jaxpr):
-    """Every equation, those of inner jaxprs included."""
+def equations(jaxpr, platform="cpu"):
+    """Every equation of a program for one platform, those of inner jaxprs included."""
     for equation in jaxpr.eqns:
         yield equation
+        parameters = equation.params
+        if (platforms := parameters.get("branches_platforms")) is not None:
+            which = next(k for k, p in enumerate(platforms) if p is None or platform in p)
+            parameters = {"branch": parameters["branches"][which]}
         for parameter in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+            list(parameters.values()), is_leaf=lambda x: hasattr(x, "eqns")
         ):
             inner = getattr(parameter, "jaxpr", parameter)
             if hasattr(inner, "eqns"):
-                yield from equations(inner)
+                yield from equations(inner, platform)
 
 
 def size_of(variable):

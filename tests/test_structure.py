@@ -244,7 +244,8 @@ def test_products_keep_all_digits(name):
             y, back = jax.vjp(row.function, *args)
             return y, back(y)
 
-        for equation in equations(jax.make_jaxpr(both)(*args).jaxpr):
+        jaxpr = jax.make_jaxpr(both)(*args).jaxpr
+        for equation in (e for p in ("cpu", "cuda") for e in equations(jaxpr, p)):
             if equation.primitive.name == "dot_general":
                 precision = equation.params["precision"]
                 assert precision == (jax.lax.Precision.HIGHEST,) * 2, equation

@@ -8,11 +8,13 @@ Newton step (J3ᴴ).
 The data are read as an L×M matrix of two groups of modes, whole rows at a time. A block of a model
 is K_left[rows] diag(λ) K_rightᵀ, one matrix product; f is computed of the block and added up, so
 that no more than a block of a model, or of f, ever exists. Data that are sharded are one block, the
-whole: their slices would be gathered.
+whole: their slices would be gathered. How large a block is depends on the platform that a program
+is compiled for (`with_blocks`).
 """
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,7 +32,9 @@ from jkr._linalg._dtypes import Precision
 from jkr._linalg._loops import scan
 from jkr._linalg._small import matmul
 
-BLOCK = 1 << 20  # entries at once
+BLOCK = 1 << 20  # entries at once, which caches of a CPU hold
+# An accelerator wants more at once, or waits for launches; a share of the entries, within bounds.
+_SHARE, _LEAST, _MOST = 16, 1 << 22, 1 << 26
 _SMALLEST = 16  # times smaller a block may be, so that all of them are whole
 
 Factors = Sequence[Array]
@@ -65,9 +69,32 @@ def entrywise(
         values, D = f(*(dense(*model, precision) for model in models), *data)
         ys = () if columns is None else all_modes(D, columns, precision, sharded=True)
         return jnp.sum(values), ys
+    entries = math.prod(a.shape[0] for a in models[0][1])
+    visit = partial(_visit, f, precision)
+    return with_blocks(visit, entries, tuple(models), tuple(data), columns)
+
+
+def with_blocks(f: Callable[..., Any], entries: int, *args: Any) -> Any:
+    """f(size, …), the size of a block of so many entries being what suits the platform."""
+    if entries <= BLOCK:
+        return f(BLOCK, *args)
+    accelerators = min(max(entries // _SHARE, _LEAST), _MOST)
+    return lax.platform_dependent(*args, cpu=partial(f, BLOCK), default=partial(f, accelerators))
+
+
+def _visit(
+    f: Entrywise,
+    precision: Precision,
+    most: int,
+    models: Sequence[Model],
+    data: Sequence[Array],
+    columns: Factors | None,
+) -> tuple[Array, tuple[Array, ...]]:
+    """`entrywise` with at most so many entries at once, or two rows."""
     shape = tuple(a.shape[0] for a in models[0][1])
-    p, s = _three_groups(shape)
-    total, outer, inner, right = _blocks(f, models, data, columns, shape, p, s, precision)
+    p, s = _three_groups(shape, most)
+    size = rows_at_once(math.prod(shape[:p]), math.prod(shape[p:]), most)
+    total, outer, inner, right = _blocks(f, models, data, columns, shape, p, s, size, precision)
     if columns is None:
         return total, ()
     groups = (
@@ -78,7 +105,7 @@ def entrywise(
     return total, tuple(finish(n) for modes, finish in groups for n in modes)
 
 
-def _blocks(f, models, data, columns, shape, p, s, precision):
+def _blocks(f, models, data, columns, shape, p, s, size, precision):
     """Σ value, and what D, the tensor of entries, gives with the columns, block by block.
 
     Modes are in three groups: a block is a range of the outer ones (before p) times all of the
@@ -90,7 +117,6 @@ def _blocks(f, models, data, columns, shape, p, s, precision):
     rows that were done already do not count.
     """
     rows, inside, across = math.prod(shape[:p]), math.prod(shape[p:s]), math.prod(shape[s:])
-    size = rows_at_once(rows, inside * across)
     count, rest = -(-rows // size), rows % size
     data = [a.reshape(rows, inside * across) for a in data]
     k_rights = [_flat(factors[s:], across) for _, factors in models]
@@ -164,19 +190,19 @@ def _range_of(factors: Factors, first: Array | int, size: int) -> Array:
     return product
 
 
-def rows_at_once(rows: int, columns: int) -> int:
-    """Rows of a block: as many as it holds, fewer where all blocks can then be whole.
+def rows_at_once(rows: int, columns: int, block: int) -> int:
+    """Rows of a block: as many as fit in so many entries, fewer where all can then be whole.
 
     Two at least, where there are two: to slice single rows XLA copies the whole first.
     """
-    most = min(rows, max(2, BLOCK // columns))
+    most = min(rows, max(2, block // columns))
     fewest = -(-rows // most)
     counts = range(fewest, _SMALLEST * fewest + 1)
     whole = (rows // count for count in counts if rows % count == 0)
     return next((size for size in whole if size > 1), most)
 
 
-def _three_groups(shape: Sequence[int]) -> tuple[int, int]:
+def _three_groups(shape: Sequence[int], block: int) -> tuple[int, int]:
     """Where the inner and where the right modes begin.
 
     The matrix of the right modes and of all others is nearest to square, as far as blocks reach;
@@ -185,7 +211,7 @@ def _three_groups(shape: Sequence[int]) -> tuple[int, int]:
     s = max(
         range(1, len(shape)),
         key=lambda s: min(
-            math.prod(shape[:s]), math.prod(shape[s:]), BLOCK // math.prod(shape[s:])
+            math.prod(shape[:s]), math.prod(shape[s:]), block // math.prod(shape[s:])
         ),
     )
-    return next(p for p in range(1, s + 1) if p == s or math.prod(shape[p:]) <= BLOCK), s
+    return next(p for p in range(1, s + 1) if p == s or math.prod(shape[p:]) <= block), s

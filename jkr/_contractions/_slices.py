@@ -9,6 +9,9 @@ K_after (S, R), has the two contractions
 each a loop over the slices X_p (I_n × S), contiguous in memory. Neither forms an array of I_n·P or
 I_n·S entries a component, nor transposes X, as any two-group split would (`_partial`). The loop
 would gather a sharded tensor, which never comes here (`_passes.groups`).
+
+On an accelerator a loop over many small slices is bound by launches. There both are one matrix
+product with the whole of X, of which the second is summed over the modes before n.
 """
 
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from math import prod
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._partial import component_first, finish_right
+from jkr._contractions._partial import component_first, dot, finish_left, finish_right
 from jkr._linalg._dtypes import Precision, accumulator
 from jkr._linalg._loops import scan
 from jkr._linalg._small import matmul
@@ -25,10 +28,17 @@ from jkr._linalg._small import matmul
 
 def outer(x: Array, factors: Sequence[Array], middle: int, precision: Precision) -> Array:
     """AₙᵀX_p of every slice: (R, I_1, …, I_N) without I_n."""
-    factor = factors[middle].T
-    slices = lax.map(lambda x_p: matmul(factor, x_p, precision), _sliced(x, middle))
     others = (*x.shape[:middle], *x.shape[middle + 1 :])
-    return jnp.moveaxis(slices, 1, 0).reshape(factor.shape[0], *others)
+
+    def by_slices(x: Array, factor: Array) -> Array:
+        slices = lax.map(lambda x_p: matmul(factor.T, x_p, precision), _sliced(x, middle))
+        return jnp.moveaxis(slices, 1, 0)
+
+    def whole(x: Array, factor: Array) -> Array:
+        return dot(factor, _sliced(x, middle), ((0,), (1,)), precision)
+
+    y = lax.platform_dependent(x, factors[middle], cpu=by_slices, default=whole)
+    return y.reshape(-1, *others)
 
 
 def finish_outer(partial: Array, factors: Sequence[Array], middle: int, mode: int) -> Array:
@@ -39,17 +49,26 @@ def finish_outer(partial: Array, factors: Sequence[Array], middle: int, mode: in
 
 def inner(x: Array, factors: Sequence[Array], middle: int, precision: Precision) -> Array:
     """Σ_p X_p(K_after ∘ K_before[p]): (I_n, R)."""
-    before, after = (
-        component_first(group).reshape(group[0].shape[1], -1).T
-        for group in (factors[:middle], factors[middle + 1 :])
-    )
 
-    def add(total: Array, slice_and_row: tuple[Array, Array]) -> tuple[Array, None]:
-        x_p, row = slice_and_row
-        return total + matmul(x_p, (after * row[None, :]).astype(x.dtype), precision), None
+    def by_slices(x: Array, factors: Sequence[Array]) -> Array:
+        before, after = (
+            component_first(group).reshape(group[0].shape[1], -1).T
+            for group in (factors[:middle], factors[middle + 1 :])
+        )
 
-    zero = jnp.zeros((x.shape[middle], after.shape[1]), accumulator(x.dtype))
-    return scan(add, zero, (_sliced(x, middle), before))[0]
+        def add(total: Array, slice_and_row: tuple[Array, Array]) -> tuple[Array, None]:
+            x_p, row = slice_and_row
+            return total + matmul(x_p, (after * row[None, :]).astype(x.dtype), precision), None
+
+        zero = jnp.zeros((x.shape[middle], after.shape[1]), accumulator(x.dtype))
+        return scan(add, zero, (_sliced(x, middle), before))[0]
+
+    def whole(x: Array, factors: Sequence[Array]) -> Array:
+        k, after = component_first(factors[middle + 1 :]).astype(x.dtype), range(middle + 1, x.ndim)
+        y = dot(x, k, (tuple(after), tuple(range(1, k.ndim))), precision)
+        return finish_left(y, factors, middle + 1, middle)
+
+    return lax.platform_dependent(x, tuple(factors), cpu=by_slices, default=whole)
 
 
 def _sliced(x: Array, middle: int) -> Array:

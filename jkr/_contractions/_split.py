@@ -21,15 +21,21 @@ S = ∏_{m>n} I_m, neither is formed: what the slices cost is
 - P·I_n twice, adding to the sum (I_n, R) that stays in a cache,
 - P·S for the partial of the other modes, and one read a mode by its second stage,
 - the start of each of the P turns of a loop.
+
+Those are a CPU's costs, and what decides which modes share a pass. On an accelerator a matrix
+product of few rows and a long inner dimension starves: with 1000 rows and 32 columns it reads at a
+third of the bandwidth (H100). There fewer modes are contracted by the product, often one, and the
+rest of their group in a second stage, by multiplication and summing (`product_ends`).
 """
 
 from collections.abc import Sequence
 from math import prod
 
-import jax
-
 _WRITE, _FORM, _REDUCE_LEFT, _REDUCE_RIGHT = 1, 2, 3, 1
 _TURN = 2000
+# On an accelerator: entries whose reading takes no longer than a launch; rows below which a product
+# starves, by how much, and a usual rank.
+_FEW, _ROWS, _STARVED, _RANK = 1 << 20, 1 << 14, 3, 32
 
 
 def split_cost(shape: Sequence[int], s: int) -> int:
@@ -57,14 +63,27 @@ def are_numbers(shape: Sequence[int]) -> bool:
     return all(isinstance(dim, int) for dim in shape)
 
 
-def on_cpu() -> bool:
-    """Whether matrix products transpose their operands by copying them first."""
-    return jax.default_backend() == "cpu"
+def product_ends(shape: Sequence[int], s: int) -> int:
+    """The t ≥ s with modes t and later contracted by a matrix product on an accelerator.
+
+    Modes s to t are left to a second stage, which reads what the product wrote.
+    """
+    if not are_numbers(shape) or prod(shape) <= _FEW:
+        return s
+    return min(range(s, len(shape)), key=lambda t: _product_cost(shape, s, t))
+
+
+def _product_cost(shape: Sequence[int], s: int, t: int) -> int:
+    """What the product reads, forms and writes, and the second stage reads, in entries."""
+    rows, columns = prod(shape[:t]), prod(shape[t:])
+    read = rows * columns * (_STARVED if rows < _ROWS else 1)
+    formed = columns * _FORM if len(shape) - t > 1 else 0
+    return read + _RANK * (formed + rows * (_WRITE + (t > s)))
 
 
 def long_middle(shape: Sequence[int]) -> int | None:
     """The mode about which to contract slice by slice, if that costs less than the best split."""
-    if len(shape) < 3 or not are_numbers(shape) or not on_cpu():
+    if len(shape) < 3 or not are_numbers(shape):
         return None
     mode = max(range(1, len(shape) - 1), key=lambda n: shape[n])
     sliced = _slices_cost(shape, mode)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jkr._linalg._loops import fori_loop
-from jkr._linalg._psd import inverse_root
+from jkr._linalg._psd import definite_root
 from jkr._linalg._small import gram, matmul
 
 _ROUNDS = 10
@@ -34,10 +34,10 @@ def admm(
     eye = jnp.eye(rank, dtype=G.dtype).reshape((1,) * (G.ndim - 2) + (rank, rank))
     shifted = G + rho.astype(G.dtype) * eye
     if G.ndim == 2:
-        F = inverse_root(shifted, minimum_norm=False)
+        F = definite_root(shifted)
         solve = lambda b: gram(F, matmul(F, b.T)).T  # noqa: E731
     else:
-        F = jax.vmap(partial(inverse_root, minimum_norm=False))(shifted)
+        F = jax.vmap(definite_root)(shifted)
         solve = jax.vmap(lambda F, b: gram(F, matmul(F, b[:, None]))[:, 0], (0, 0))
         solve = partial(solve, F)
 

@@ -12,18 +12,20 @@ factorisation of 240 unknowns then took 250 ms instead of 0.4). Inverse and refi
 as much as four products of the matrix's size.
 
 G is scaled to a unit diagonal first, so that columns of very different scale are told from
-dependent ones; a pivot no larger than rounding gets a row of zeros in the inverse, and a flag.
-`_psd` is for small matrices in inner loops, and gives minimum norm.
+dependent ones; a pivot no larger than rounding gets a row of zeros in the inverse, and a flag. On
+an accelerator Cholesky's factorisation does what is regular beyond doubt (`_psd` says why). That
+file is for small matrices in inner loops, and gives minimum norm.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr._linalg._loops import alike, fori_loop
-from jkr._linalg._psd import eliminate, implicit_solve, to_unit_diagonal
-from jkr._linalg._small import matmul
+from jkr._linalg._psd import DOUBT, eliminate, implicit_solve, rounding, to_unit_diagonal, with_care
+from jkr._linalg._small import gram, matmul
 
 _BLOCK = 32  # columns swept at a time
 
@@ -53,9 +55,19 @@ def definite_inverse(G: Array) -> tuple[Callable[[Array], Array], Array]:
     """The same for any number of right-hand sides: what solves, and whether G is singular."""
     fixed = lax.stop_gradient(G)
     scale = to_unit_diagonal(fixed)
-    inverse, singular = _swept(scale[:, None] * fixed * scale[None, :])
+    scaled = scale[:, None] * fixed * scale[None, :]
+    by_cholesky = partial(with_care, _factorised, _swept)
+    inverse, singular = lax.platform_dependent(scaled, cpu=_swept, default=by_cholesky)
     inverse = scale[:, None] * inverse * scale[None, :]
     return lambda b: implicit_solve(G, b, lambda v: matmul(inverse, v)), singular
+
+
+def _factorised(A: Array) -> tuple[tuple[Array, Array], Array]:
+    """A⁻¹ by Cholesky, that it is not singular, and whether that is beyond doubt."""
+    L = lax.linalg.cholesky(A, symmetrize_input=False)
+    F = lax.linalg.triangular_solve(L, jnp.eye(len(A), dtype=A.dtype), left_side=True, lower=True)
+    regular = jnp.all(jnp.diagonal(L).real ** 2 > DOUBT * rounding(A))
+    return (gram(F, F), ~regular), regular
 
 
 def _swept(A: Array) -> tuple[Array, Array]:
@@ -65,7 +77,7 @@ def _swept(A: Array) -> tuple[Array, Array]:
     blocks = -(-n // size)
     N = blocks * size
     eye = jnp.eye(N, dtype=A.dtype)
-    tolerance = max(n, 16) * float(jnp.finfo(A.dtype).eps)
+    tolerance = rounding(A)
 
     def sweep(k, carry):
         A, singular = carry

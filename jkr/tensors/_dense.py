@@ -184,10 +184,11 @@ class Dense(Tensor):
                 return largest, finite, inside, jnp.ones_like(largest), jnp.ones((), bool)
             return largest, finite, inside, jnp.max(w), jnp.all(jnp.isfinite(w) & (w >= 0))
 
-        largest, finite, inside, weight, good = self._by_blocks(extremes)
-        largest, finite = lax.stop_gradient(jnp.max(largest)), jnp.all(finite)
-        weight = lax.stop_gradient(jnp.max(weight)).astype(largest.dtype)
-        good = jnp.all(good) & (weight > 0)
+        over = (jnp.max, jnp.all, jnp.all, jnp.max, jnp.all)
+        largest, finite, inside, weight, good = self._by_blocks(extremes, over)
+        largest = lax.stop_gradient(largest)
+        weight = lax.stop_gradient(weight).astype(largest.dtype)
+        good = good & (weight > 0)
         unit = jnp.where(finite & (largest > 0), largest, 1)
         weight = jnp.where(weight > 0, weight, 1)
 
@@ -196,19 +197,27 @@ class Dense(Tensor):
             each = (scaled * scaled.conj()).real
             return jnp.sum(each if w is None else w.astype(unit.dtype) / weight * each)
 
-        norm = square_root(jnp.sum(self._by_blocks(squares)))
-        status = jnp.where(finite & jnp.all(inside), GOOD, BAD_ENTRIES)
+        norm = square_root(self._by_blocks(squares, jnp.sum))
+        status = jnp.where(finite & inside, GOOD, BAD_ENTRIES)
         return Scale(unit, norm, weight, jnp.where(good, status, BAD_WEIGHTS))
 
-    def _by_blocks(self, f: Callable[[Array, Array | None], Any]) -> Any:
-        """f of blocks of the entries and of their weights, stacked: nothing of T's size is made."""
-        x, w = self.array, self.entry_weights
-        size = math.prod(self.shape)
-        block = _elementwise.rows_at_once(size, 1)
-        if self.sharded or block == size or size % block:
-            return jax.tree.map(lambda a: a[None], f(x, w))
-        flat = (None if a is None else a.reshape(-1, block) for a in (x, w))
-        return lax.map(lambda pair: f(*pair), tuple(flat))
+    def _by_blocks(self, f: Callable[[Array, Array | None], Any], over: Any) -> Any:
+        """f of blocks of the entries and their weights, reduced: nothing of T's size is made.
+
+        `over` has a function for each array that f returns, from all blocks to one value.
+        """
+
+        def reduced(most: int, x: Array, w: Array | None) -> Any:
+            block = _elementwise.rows_at_once(x.size, 1, most)
+            if self.sharded or block == x.size or x.size % block:
+                return f(x, w)
+            flat = (None if a is None else a.reshape(-1, block) for a in (x, w))
+            found = lax.map(lambda pair: f(*pair), tuple(flat))
+            return jax.tree.map(lambda g, a: g(a), over, found)
+
+        return _elementwise.with_blocks(
+            reduced, math.prod(self.shape), self.array, self.entry_weights
+        )
 
     def cross_gram(self, factors: Factors, n: int, m: int) -> Array:
         """One einsum of the weights with the pairs of factors of all other modes."""
@@ -263,7 +272,7 @@ class Dense(Tensor):
         w = self.entry_weights
         if w is None:
             return super().observations()
-        return jnp.sum(self._by_blocks(lambda _, w: jnp.sum(w != 0)))
+        return self._by_blocks(lambda _, w: jnp.sum(w != 0), jnp.sum)
 
     def astype(self, dtype: DTypeLike) -> "Dense":
         """The same tensor in another precision; weights are real, and floating from here on."""
@@ -320,19 +329,24 @@ def _unfolding_gram(x: Array, mode: int, size: Array, *, sharded: bool) -> Array
     x = x.reshape(before, rows, -1) if mode < x.ndim - 1 else x.reshape(before, rows)
     axis = 0 if before > 1 else x.ndim - 1
     length, others = x.shape[axis], _others(x.ndim, 1)
-    rows_at_once = _elementwise.rows_at_once(length, x.size // length)
 
-    def add(total: Array, turn: Array) -> tuple[Array, None]:
-        # The last block starts early enough to be whole; what was added before is zero there.
-        first = jnp.minimum(turn * rows_at_once, length - rows_at_once)
-        fresh = first + jnp.arange(rows_at_once) >= turn * rows_at_once
-        fresh = jnp.expand_dims(fresh, _others(x.ndim, axis))
-        block = jnp.where(fresh, lax.dynamic_slice_in_dim(x, first, rows_at_once, axis), 0)
-        block = times(block, size)
-        contracted = ((others, others), ((), ()))
-        return total + lax.dot_general(block, block.conj(), contracted, precision="highest"), None
+    def by_blocks(most: int, x: Array) -> Array:
+        at_once = _elementwise.rows_at_once(length, x.size // length, most)
 
-    return scan(add, jnp.zeros((rows, rows), x.dtype), jnp.arange(-(-length // rows_at_once)))[0]
+        def add(total: Array, turn: Array) -> tuple[Array, None]:
+            # The last block starts early enough to be whole; what was added before is zero there.
+            first = jnp.minimum(turn * at_once, length - at_once)
+            fresh = first + jnp.arange(at_once) >= turn * at_once
+            fresh = jnp.expand_dims(fresh, _others(x.ndim, axis))
+            block = jnp.where(fresh, lax.dynamic_slice_in_dim(x, first, at_once, axis), 0)
+            block = times(block, size)
+            contracted = ((others, others), ((), ()))
+            product = lax.dot_general(block, block.conj(), contracted, precision="highest")
+            return total + product, None
+
+        return scan(add, jnp.zeros((rows, rows), x.dtype), jnp.arange(-(-length // at_once)))[0]
+
+    return _elementwise.with_blocks(by_blocks, x.size, x)
 
 
 def _others(order: int, axis: int) -> tuple[int, ...]:

@@ -150,7 +150,7 @@ def _run(
 
     def body(carry: tuple[Any, Array]) -> tuple[Any, Array]:
         state, steps = carry
-        after = algorithm.step(objective, state)
+        after = algorithm.advance(objective, state)
         return after, steps.at[state.iteration].set(getattr(after, algorithm.watches))
 
     steps = jnp.zeros(max_iters, getattr(state, algorithm.watches).dtype)

@@ -69,6 +69,10 @@ class Algorithm(ABC):
     def step(self, objective: Objective, state: Any) -> Any:
         """The state after one more step."""
 
+    def advance(self, objective: Objective, state: Any) -> Any:
+        """The same in a loop of which no derivative is taken."""
+        return self.step(objective, state)
+
     def finish(self, objective: Objective, cp: CPTensor) -> CPTensor:
         """The model that a fit returns, of the one that its last step left."""
         return cp

@@ -20,11 +20,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jkr import _check
 from jkr._linalg._hals import hals
 from jkr._linalg._norms import square_root, unit_columns, unit_columns_in_range
+from jkr._linalg._psd import trusted_solve, with_care
 from jkr._linalg._small import framed, gram, row_products
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
@@ -109,14 +110,34 @@ class Alternating(Algorithm):
             return self._sweep(objective, state)
         return extrapolated(self._sweep, objective, state)
 
+    def advance(self, objective: Objective, state: ALSState) -> ALSState:
+        """The same, on an accelerator trusting the solves of a sweep.
+
+        To look at each of them costs as much as to solve there, so a sweep is done again with care
+        if one was not to be trusted.
+        """
+        if self._extrapolates(objective):
+            return self.step(objective, state)
+
+        def trusting(state: ALSState) -> tuple[ALSState, Array]:
+            after = self._sweep(objective, state, trusting=True)
+            return after, ~jnp.isnan(after.fit)
+
+        sweep = partial(_sweep_once_traced, self, objective)
+        looked_at = partial(with_care, trusting, sweep)
+        return lax.platform_dependent(state, cpu=sweep, default=looked_at)
+
     def _extrapolates(self, objective: Objective) -> bool:
         """Not in plain least squares, whose sweeps are the textbook's: `nls` is for slow ones."""
         (term,) = objective.terms
         plain = all(objective.constraints[n].kind == "free" for n in objective.free)
         return self.accelerated and not (plain and term.by_grams)
 
-    def _sweep(self, objective: Objective, state: ALSState) -> ALSState:
-        """Every free factor in turn; the fit from what the last update leaves at hand."""
+    def _sweep(self, objective: Objective, state: ALSState, *, trusting: bool = False) -> ALSState:
+        """Every free factor in turn; the fit from what the last update leaves at hand.
+
+        Trusting, it is not taken where normal equations are near singular, as if not finite.
+        """
         problem, unit = objective.in_units(state.scale), objective.unit(state.scale)
         frozen, factors = _unit_fixed(objective, state.cp)
         weights = state.cp.weights * (frozen / unit).astype(state.cp.weights.dtype)
@@ -130,7 +151,10 @@ class Alternating(Algorithm):
                 G = _scaled(problem, part.gram(read, factors, grams, n))
                 D, previous = _spread(problem, n, weights, factors[n], frozen, state.scale)
                 H = problem.with_l2(n, framed(G, D))
-                A, memory[n] = constraint.solve(H, Y * D[None, :], previous, memory[n])
+                if trusting and constraint.kind == "free" and H.ndim == 2:
+                    A = trusted_solve(H, (Y * D[None, :]).T).T
+                else:
+                    A, memory[n] = constraint.solve(H, Y * D[None, :], previous, memory[n])
                 weights, factors[n] = _placed(problem, n, A, D, factors[n], G, Y, state.scale)
                 grams[n] = gram(factors[n], factors[n])
                 solution = factors[n] * weights[None, :]
@@ -143,6 +167,11 @@ class Alternating(Algorithm):
         # A sweep that is not finite is not taken.
         kept = state._replace(fit=fit, change=change, iteration=done)
         return jax.tree.map(partial(jnp.where, jnp.isnan(fit)), kept, after)
+
+
+@jax.jit
+def _sweep_once_traced(algorithm: Alternating, objective: Objective, state: ALSState) -> ALSState:
+    return algorithm._sweep(objective, state)
 
 
 def _runs(problem: Objective) -> Iterator[tuple[Pass, list[int]]]:

@@ -36,7 +36,7 @@ from jkr import _check
 from jkr._linalg._cg import as_vector, solve_symmetric
 from jkr._linalg._definite import definite_inverse
 from jkr._linalg._loops import fori_loop
-from jkr._linalg._psd import basis, inverse_roots, rows_by_roots
+from jkr._linalg._psd import basis, definite_root, inverse_roots, rows_by_roots
 from jkr._linalg._small import gram, inner, matmul
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
@@ -229,7 +229,7 @@ class _System(NamedTuple):
         mu = damping * jnp.max(jnp.stack(steepest))
         eye = jnp.eye(weights.shape[0], dtype=weights.dtype)
         shift = lambda G: G + mu.astype(G.dtype) * eye.reshape((1,) * (G.ndim - 2) + eye.shape)  # noqa: E731
-        roots = [inverse_roots(shift(G)) for G in blocks]
+        roots = [inverse_roots(shift(G), definite_root) for G in blocks]
 
         def moving_part(vs: Factors) -> Factors:
             return tuple(jnp.where(m, v, 0) for m, v in zip(moving, vs, strict=True))
