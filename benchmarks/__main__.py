@@ -34,6 +34,7 @@ SUITES = (
     "glam",
     "accuracy",
     "import",
+    "gpu",
 )
 COMPARE = ("einsum", "tensorly", "pyttb", "pygenten", "pykeen", "sklearn")
 

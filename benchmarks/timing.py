@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 
-def race(contestants: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dict[str, float]:
+def race(contestants: Mapping[Any, Callable[[], Any]], repeats: int = 7) -> dict[Any, float]:
     """Median milliseconds of each contestant, as `samples` takes them."""
     taken = samples(contestants, repeats)
     return {name: float(np.median(values)) for name, values in taken.items()}

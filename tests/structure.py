@@ -7,13 +7,17 @@ import jax
 
 
 def equations(jaxpr, platform="cpu"):
-    """Every equation of a program for one platform, those of inner jaxprs included."""
+    """Every equation of a program for one platform, those of inner jaxprs included.
+
+    Where platforms differ, the branch of this one stands in place of the choice, as in the program.
+    """
     for equation in jaxpr.eqns:
-        yield equation
         parameters = equation.params
         if (platforms := parameters.get("branches_platforms")) is not None:
             which = next(k for k, p in enumerate(platforms) if p is None or platform in p)
             parameters = {"branch": parameters["branches"][which]}
+        else:
+            yield equation
         for parameter in jax.tree.leaves(
             list(parameters.values()), is_leaf=lambda x: hasattr(x, "eqns")
         ):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import pyttb
+import scipy.sparse
 from numpy.testing import assert_array_equal
 
 from jkr import cp, io
@@ -308,6 +309,20 @@ def zipped(**members):
     return file.getvalue()
 
 
+def lying(content, size, compress_size=None):
+    """An archive whose directory promises more than there is."""
+    with zipfile.ZipFile(file := streams.BytesIO(), "w") as archive:
+        archive.writestr("x.npy", content)
+        archive.filelist[0].file_size = size
+        archive.filelist[0].compress_size = compress_size or len(content)
+    return file.getvalue()
+
+
+def of_scipy():
+    scipy.sparse.save_npz(file := streams.BytesIO(), scipy.sparse.csr_array(np.eye(3)))
+    return file.getvalue()
+
+
 PROMISING = zipped(**{name: npy(a) for name, a in COO.items()} | {"indices": promising((10**9, 3))})
 MODEL = {"weights": npy(np.ones(1)), "factor_0": npy(np.ones((2, 1)))}
 ZERO, MISSING = {"unstored": "zero"}, {"unstored": "missing"}
@@ -344,6 +359,14 @@ BAD = [
     ("x.npz", PROMISING, ZERO, "a header promises shape (1000000000, 3) of float64, and 0 bytes"),
     ("x.npz", zipped(**MODEL, factor_1=promising((10**9, 1))), {}, "a header promises shape (1000"),
     ("x.npz", zipped(**MODEL, factor_2=npy(np.ones((2, 1)))), {}, "cp.load: needs an .npz file"),
+    ("x.npz", lying(promising((10**9, 3)), 24 * 10**9), {}, "its directory promises 24000000000"),
+    ("x.npz", lying(promising((3,)), 152, 10**9), {}, "bytes of x.npy, and "),
+    (
+        "x.npz",
+        of_scipy(),
+        ZERO,
+        "it holds a SciPy matrix: give what scipy.sparse.load_npz reads to",
+    ),
     ("x.npz", b"PK\x03\x04 and no more", {}, "File is not a zip file"),
     ("x.npy", npy(np.ones(2)), ZERO, "it holds a dense array: leave out unstored"),
     ("x.npy", npy(np.ones(2)), {"shape": (2, 2)}, "it holds a dense array: leave out shape"),

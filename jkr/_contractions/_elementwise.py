@@ -78,8 +78,10 @@ def with_blocks(f: Callable[..., Any], entries: int, *args: Any) -> Any:
     """f(size, …), the size of a block of so many entries being what suits the platform."""
     if entries <= BLOCK:
         return f(BLOCK, *args)
-    accelerators = min(max(entries // _SHARE, _LEAST), _MOST)
-    return lax.platform_dependent(*args, cpu=partial(f, BLOCK), default=partial(f, accelerators))
+    most = min(max(entries // _SHARE, _LEAST), _MOST)
+    chosen = partial(lax.platform_dependent, cpu=partial(f, BLOCK), default=partial(f, most))
+    # Else derivatives would keep what either branch does of the data.
+    return jax.checkpoint(chosen, prevent_cse=False)(*args)
 
 
 def _visit(

@@ -6,13 +6,14 @@ The header of an array is compared with the bytes that follow it before anything
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 MAGIC = b"\x93NUMPY"
+_FEWER = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # times that bytes are made, at most
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -26,7 +27,14 @@ class Archive:
         names: in the order of the file.
     """
 
-    def __init__(self, archive: zipfile.ZipFile):
+    def __init__(self, archive: zipfile.ZipFile, size: int):
+        for info in archive.infolist():
+            most = info.compress_size * _FEWER.get(info.compress_type, inf)
+            if info.compress_size > size or info.file_size > most:
+                raise ValueError(
+                    f"its directory promises {info.file_size} bytes of {info.filename}, "
+                    f"and {min(info.compress_size, size)} are there"
+                )
         self._members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         self._archive = archive
         self.names = tuple(self._members)
@@ -49,7 +57,7 @@ class Archive:
 def opened(path: Path) -> Iterator[Archive]:
     """An `.npz` file."""
     with zipfile.ZipFile(path) as archive:
-        yield Archive(archive)
+        yield Archive(archive, path.stat().st_size)
 
 
 def read_npy(path: Path) -> np.ndarray:

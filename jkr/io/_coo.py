@@ -19,6 +19,11 @@ def is_coo(names: Sequence[str]) -> bool:
     return all(one & set(names) for one in known)
 
 
+def is_scipy(names: Sequence[str]) -> bool:
+    """Whether the arrays of those names are a matrix as `scipy.sparse.save_npz` writes it."""
+    return {"format", "shape", "data"} <= set(names)
+
+
 def read_coo(stored: Archive, given: Sequence[int] | None) -> Entries:
     """The entries in a file, of that shape if one is given."""
     if "fill_value" in stored.names and np.any(stored["fill_value"] != 0):

@@ -133,6 +133,11 @@ def _of_text(path: Path, lines: Lines, asked: _Asked) -> np.ndarray | Entries | 
 def _of_archive(path: Path, asked: _Asked) -> np.ndarray | Entries | CPTensor:
     with _arrays.opened(path) as stored:
         names = stored.names
+        if asked.array is None and _coo.is_scipy(names):
+            raise ValueError(
+                "it holds a SciPy matrix: give what scipy.sparse.load_npz reads to "
+                "jkr.tensors.Sparse.of"
+            )
         if asked.array is None and _coo.is_coo(names):
             asked.for_sparse()
             return _coo.read_coo(stored, asked.shape)

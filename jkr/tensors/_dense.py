@@ -171,6 +171,10 @@ class Dense(Tensor):
 
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """The largest entry, the norm, and whether all is finite and in range."""
+        return self._scale_beside(low, high, zeros=False)
+
+    def _scale_beside(self, low: float, high: float, *, zeros: bool) -> Scale:
+        """The same; with zeros beside the entries, of weight one, if there are any."""
 
         def extremes(x: Array, w: Array | None) -> tuple[Array, ...]:
             seen, counts = _seen(x, w), jnp.ones((), bool) if w is None else w != 0
@@ -188,6 +192,8 @@ class Dense(Tensor):
         largest, finite, inside, weight, good = self._by_blocks(extremes, over)
         largest = lax.stop_gradient(largest)
         weight = lax.stop_gradient(weight).astype(largest.dtype)
+        if zeros:
+            inside, weight = inside & (low <= 0 <= high), jnp.maximum(weight, 1)
         good = good & (weight > 0)
         unit = jnp.where(finite & (largest > 0), largest, 1)
         weight = jnp.where(weight > 0, weight, 1)

@@ -29,15 +29,11 @@ from jkr._contractions._scattered import (
     model_at,
 )
 from jkr._linalg._dtypes import Precision, accumulator
-from jkr._linalg._norms import square_root
 from jkr._linalg._small import by_pairs, gram, pair_columns, product_of_others, square
 from jkr.tensors._dense import Dense
 from jkr.tensors._model import sum_over_zeros
 from jkr.tensors._pattern import Layout, layout, sorted_and_merged
 from jkr.tensors._tensor import (
-    BAD_ENTRIES,
-    BAD_WEIGHTS,
-    GOOD,
     AtZero,
     Entrywise,
     Factors,
@@ -446,29 +442,7 @@ class Sparse(Tensor):
 
     def scale(self, low: float = -inf, high: float = inf) -> Scale:
         """The largest stored entry, the norm, and whether all is finite and in range."""
-        w, seen = self.entry_weights, self._stored.observed()
-        counts = jnp.ones((), bool) if w is None else w != 0
-        parts = (seen.real, seen.imag) if jnp.iscomplexobj(seen) else (seen,)
-        largest = lax.stop_gradient(jnp.max(jnp.abs(jnp.stack(parts))))
-        finite = inside = jnp.all(jnp.isfinite(seen))
-        if (low, high) != (-inf, inf):
-            inside = jnp.all(((seen >= low) & (seen <= high)) | ~counts)
-            if self.unstored == "zero" and not low <= 0 <= high:
-                inside = jnp.zeros((), bool)
-        unit = jnp.where(finite & (largest > 0), largest, 1)
-        scaled = seen / unit.astype(seen.dtype)
-        each = (scaled * scaled.conj()).real
-        if w is None:
-            weight, good = jnp.ones_like(unit), jnp.ones((), bool)
-        else:
-            most = lax.stop_gradient(jnp.max(w)).astype(unit.dtype)
-            most = jnp.maximum(most, 1) if self.unstored == "zero" else most
-            good = jnp.all(jnp.isfinite(w) & (w >= 0)) & (most > 0)
-            weight = jnp.where(most > 0, most, 1)
-            each = w.astype(unit.dtype) / weight * each
-        status = jnp.where(finite & inside, GOOD, BAD_ENTRIES)
-        norm = square_root(jnp.sum(each))
-        return Scale(unit, norm, weight, jnp.where(good, status, BAD_WEIGHTS))
+        return self._stored._scale_beside(low, high, zeros=self.unstored == "zero")
 
     def squared_norm(self, unit: Array | float = 1.0) -> Array:
         """Σ W|T/u|² of the stored entries."""

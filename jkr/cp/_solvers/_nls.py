@@ -14,7 +14,9 @@ gradients solve it, preconditioned by the diagonal blocks; for other losses, and
 weights, each product is one pass over the entries.
 
 Nonnegative factors: entries at zero that the gradient would push below stay there, the others move
-and are cut at zero (a projected Newton step).
+and are cut at zero (a projected Newton step). Squared factors, the other way, lose their slope at
+the bound: 49 to 254 steps to within 1e-6 of objectives that this reached in 2 to 5 (15×12×10,
+R = 3, two fifths of the factors zero, noise 5 %).
 
 Least squares begins with ALS: twenty sweeps where steps are dear, with entry weights or nonnegative
 factors; else one, for ALS by itself leads from random starts into local minima that damped steps
