@@ -299,6 +299,7 @@ def test_no_array_of_the_tensors_size_is_made(monkeypatch):
     from jkr._contractions import _elementwise
 
     monkeypatch.setattr(_elementwise, "BLOCK", 500)
+    monkeypatch.setattr(_elementwise, "FEW", 500)
     x = jnp.ones((20, 30, 40))
     model = cp.random(KEY, x.shape, 2)
     solver = cp.GCP(loss=losses.poisson_log)

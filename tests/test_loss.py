@@ -76,6 +76,7 @@ def test_blocks_of_any_size_give_the_same(block, monkeypatch, rng):
     from jkr._contractions import _elementwise
 
     monkeypatch.setattr(_elementwise, "BLOCK", block)
+    monkeypatch.setattr(_elementwise, "FEW", block)
     jax.clear_caches()  # programs of other blocks
     model, x = cp.random(KEY, SHAPE, 2), rng.standard_normal(SHAPE)
     w = rng.uniform(size=SHAPE)

@@ -68,6 +68,7 @@ def test_the_weighted_loss_keeps_to_its_blocks(monkeypatch):
     from jkr._contractions import _elementwise
 
     monkeypatch.setattr(_elementwise, "BLOCK", 400)
+    monkeypatch.setattr(_elementwise, "FEW", 400)
     shape = (20, 30, 40)
     model, x = cp.random(KEY, shape, 3), jax.random.normal(KEY, shape)
     f = jax.grad(lambda m: cp.loss(m, x, entry_weights=jnp.ones(shape)))
@@ -97,6 +98,7 @@ def test_a_whole_fit_and_its_derivative_form_no_dense_model(fit, options, kept, 
     from jkr._contractions import _elementwise
 
     monkeypatch.setattr(_elementwise, "BLOCK", 500)
+    monkeypatch.setattr(_elementwise, "FEW", 500)
     jax.clear_caches()  # programs of other blocks
     shape = (20, 30, 40)
     model, x = cp.random(KEY, shape, 4), jnp.abs(jax.random.normal(KEY, shape))

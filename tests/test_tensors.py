@@ -59,6 +59,7 @@ def everywhere(f):
 def test_passes_give_the_normal_equations_of_every_mode(case, dtype, monkeypatch, rng):
     if "large" in case:  # pairs of columns a few at a time
         monkeypatch.setattr(_elementwise, "BLOCK", 8)
+        monkeypatch.setattr(_elementwise, "FEW", 8)
     tensor, x, w = made(case.split(",")[0], dtype, rng)
     factors = [normal(rng, (n, 3), dtype) for n in SHAPE]
 
@@ -100,6 +101,7 @@ def test_passes_give_the_normal_equations_of_every_mode(case, dtype, monkeypatch
 )
 def test_entries_are_visited_in_blocks_of_any_size(kind, block, dtype, monkeypatch, rng):
     monkeypatch.setattr(_elementwise, "BLOCK", block)
+    monkeypatch.setattr(_elementwise, "FEW", block)
     tensor, x, w = made(kind, dtype, rng)
     weights, factors = normal(rng, 2, dtype), [normal(rng, (n, 2), dtype) for n in SHAPE]
     columns = [normal(rng, (n, 3), dtype) for n in SHAPE]

@@ -32,7 +32,8 @@ from jkr._linalg._dtypes import Precision
 from jkr._linalg._loops import scan
 from jkr._linalg._small import matmul
 
-BLOCK = 1 << 20  # entries at once, which caches of a CPU hold
+BLOCK = 1 << 18  # entries at once, which caches of a CPU hold
+FEW = 1 << 20  # entries of which there may be several arrays
 # An accelerator wants more at once, or waits for launches; a share of the entries, within bounds.
 _SHARE, _LEAST, _MOST = 16, 1 << 22, 1 << 26
 _SMALLEST = 16  # times smaller a block may be, so that all of them are whole

@@ -8,7 +8,7 @@ blocks at once would be memory that the system hands out fresh, page by page.
 """
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from jkr._linalg._loops import scan
 
 _WRITTEN_OUT = 16  # components
 _FEW = 1 << 12  # entries that are one block
-_BLOCK = 1 << 18  # entries of a block
+_BLOCK, _LARGE_BLOCK = 1 << 14, 1 << 22  # entries of a block, in caches; on an accelerator
 _AT_ONCE = 1 << 18  # entries times columns that a block without chunks may hold, in float64 2 MB
 
 
@@ -112,13 +112,20 @@ def in_blocks(f: Callable[..., Any], arrays: Any) -> Any:
     by number, wherever it is read.
     """
     count = len(jax.tree.leaves(arrays)[0])
-    blocks = 1 if count <= _FEW else max(2, -(-count // _BLOCK))
-    size = count // blocks
-    whole = blocks * size
-    cut = jax.tree.map(lambda a: a[:whole].reshape(blocks, size), arrays)
-    found = scan(lambda _, block: (None, f(*block)), None, cut)[1]
-    found = jax.tree.map(lambda a: a.ravel(), found)
-    if whole == count:
-        return found
-    rest = f(*jax.tree.map(lambda a: a[whole:], arrays))
-    return jax.tree.map(lambda *pair: jnp.concatenate(pair), found, rest)
+    if count <= _FEW:
+        return f(*arrays)
+
+    def of_size(most: int, arrays: Any) -> Any:
+        blocks = max(2, -(-count // most))
+        size = count // blocks
+        whole = blocks * size
+        cut = jax.tree.map(lambda a: a[:whole].reshape(blocks, size), arrays)
+        found = scan(lambda _, block: (None, f(*block)), None, cut)[1]
+        found = jax.tree.map(lambda a: a.ravel(), found)
+        if whole == count:
+            return found
+        rest = f(*jax.tree.map(lambda a: a[whole:], arrays))
+        return jax.tree.map(lambda *pair: jnp.concatenate(pair), found, rest)
+
+    sizes = {"cpu": partial(of_size, _BLOCK), "default": partial(of_size, _LARGE_BLOCK)}
+    return jax.checkpoint(partial(lax.platform_dependent, **sizes), prevent_cse=False)(arrays)

@@ -100,7 +100,7 @@ class Dense(Tensor):
         x, w = self._product(), self.entry_weights
         weights = None if w is None else w.astype(x.dtype)
         # All pairs of columns share a reading of W, unless their partial sums would outgrow it.
-        large = x.size > _elementwise.BLOCK
+        large = x.size > _elementwise.FEW
 
         def contract(columns: Factors) -> tuple[Array, Any]:
             of_x = group.contract(x, columns, precision=precision)

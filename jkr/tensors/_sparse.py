@@ -278,7 +278,7 @@ class Sparse(Tensor):
         def of_grams(partial: Any, factors: Factors, grams: Factors, mode: int) -> Array:
             if self.uniform:
                 return product_of_others(grams, mode)
-            few = self.visited * factors[0].shape[1] ** 2 <= _elementwise.BLOCK
+            few = self.visited * factors[0].shape[1] ** 2 <= _elementwise.FEW
             of_pairs = lambda pairs: (self._mttkrp(cast(Array, w), pairs, mode),)  # noqa: E731
             (found,) = by_pairs(of_pairs, factors, at_once=few)
             if self.unstored == "missing":

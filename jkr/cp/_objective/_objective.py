@@ -456,7 +456,7 @@ def row_grams(term: Term, model: CPTensor) -> Factors:
         tensor, m, pairs = lax.optimization_barrier((term.tensor, model, pairs))
         return tensor.entrywise(entry, m, pairs, at_zero=_zeros.curvature(term.loss))[1]
 
-    at_once = term.tensor.visited <= _elementwise.BLOCK
+    at_once = term.tensor.visited <= _elementwise.FEW
     return by_pairs(of_pairs, model.factors, at_once=at_once)
 
 
