@@ -14,7 +14,7 @@ is compiled for (`with_blocks`).
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -187,6 +187,8 @@ def _rows_of(factors: Factors, p: int, s: int, first: Array, size: int) -> Array
 
 def _range_of(factors: Factors, first: Array | int, size: int) -> Array:
     """Rows first, first + 1, … of a Khatri–Rao product, (size, R), the rest not formed."""
+    if size == math.prod(a.shape[0] for a in factors):
+        return reduce(lambda k, a: (k[:, None] * a[None]).reshape(-1, a.shape[1]), factors)
     row, product = first + jnp.arange(size), jnp.ones((), factors[0].dtype)
     for a in reversed(factors):
         product, row = a[row % a.shape[0]] * product, row // a.shape[0]
