@@ -60,6 +60,11 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    if jax.default_backend() != "cpu":
+        elsewhere = pytest.mark.skip(reason="reads the program that XLA makes for a CPU")
+        for item in items:
+            if item.get_closest_marker("of_a_cpu") is not None:
+                item.add_marker(elsewhere)
     if not _by_turns(config):
         return
     compiling = [item for item in items if item.get_closest_marker("every_turn") is None]

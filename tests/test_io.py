@@ -161,7 +161,8 @@ def test_what_pyttb_wrote_is_read(tmp_path, rng):
 
 def test_what_pydata_sparse_writes_is_read(tmp_path):
     arrays = {"data": VALUES, "shape": np.array(SHAPE), "fill_value": np.array(0.0)}
-    np.savez_compressed(tmp_path / "x.npz", coords=INDICES.T.astype(np.uint8), **arrays)
+    kind = {"format": np.array("coo"), "coords": INDICES.T.astype(np.uint8)}  # as pydata's files
+    np.savez_compressed(tmp_path / "x.npz", **kind, **arrays)
     found = io.read(tmp_path / "x.npz", unstored="zero")
     assert found.shape == SHAPE
     assert stored(found) == by_hand(INDICES, VALUES)

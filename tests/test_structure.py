@@ -44,6 +44,7 @@ def test_the_gradient_of_the_loss_reads_the_tensor_in_two_products(shape):
     assert products_with_arrays_of(x.size, jkr.mttkrps, x, model.factors) == 2
 
 
+@pytest.mark.of_a_cpu
 def test_mttkrps_called_one_by_one_share_their_products():
     """By common-subexpression elimination, because the split is the same for every mode."""
     x, *factors = draw((20, 30, 40), (20, 3), (30, 3), (40, 3))
@@ -143,6 +144,7 @@ def temporary_bytes(f, *args):
     return optimized.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.of_a_cpu
 @pytest.mark.parametrize(("with_tensor", "ratio"), [(False, 10), (True, 4)])
 def test_scanned_steps_save_only_their_arguments(with_tensor, ratio, monkeypatch):
     x, *factors = draw((100, 100, 100), *[(100, 10)] * 3)
@@ -224,6 +226,7 @@ def test_a_sharded_tensor_is_never_gathered():
     assert "sharded as it was" in run.stdout
 
 
+@pytest.mark.of_a_cpu
 def test_calls_of_lapack_wait_for_each_other():
     # Batches of them at the same time may wait for each other's threads for ever. The second alone
     # is asked for: if it did not depend on the first, that would be left out.

@@ -21,7 +21,7 @@ def is_coo(names: Sequence[str]) -> bool:
 
 def is_scipy(names: Sequence[str]) -> bool:
     """Whether the arrays of those names are a matrix as `scipy.sparse.save_npz` writes it."""
-    return {"format", "shape", "data"} <= set(names)
+    return {"format", "shape", "data"} <= set(names) and "coords" not in names
 
 
 def read_coo(stored: Archive, given: Sequence[int] | None) -> Entries:
