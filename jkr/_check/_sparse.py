@@ -73,14 +73,13 @@ def indices_of_entries(name: str, given: Any, shape: Sizes) -> Array:
             f"{name}: indices need to be integers, {len(shape)} for each entry, one a mode, got "
             f"{found.dtype} {found.shape}"
         )
+    if not isinstance(found, Tracer):  # as they were given: 64 bits may not outlast what follows
+        known = np.asarray(given).reshape(-1, len(shape))
+        outside = np.any((known < -np.asarray(shape)) | (known >= np.asarray(shape)), axis=1)
+        _refuse_first(name, outside, f"indices need to be within {shape}", known)
     found = found.astype(jnp.int32)
     sizes = jnp.broadcast_to(jnp.asarray(shape, jnp.int32), found.shape)
     from_start = jnp.where(found < 0, found + sizes, found)
-    if not isinstance(found, Tracer):
-        known = np.asarray(from_start).reshape(-1, len(shape))
-        outside = np.any((known < 0) | (known >= np.asarray(shape)), axis=1)
-        given = np.asarray(found).reshape(known.shape)
-        _refuse_first(name, outside, f"indices need to be within {shape}", given)
     return jnp.clip(from_start, 0, sizes - 1)
 
 
