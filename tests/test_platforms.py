@@ -166,7 +166,7 @@ def test_blocks_of_an_accelerator_hold_a_share(shape, monkeypatch, rng):
 @pytest.mark.every_turn
 @pytest.mark.parametrize(
     ("entries", "size"),
-    [(1000, 1 << 20), (1 << 21, 1 << 22), (400**3, 1 << 22), (1 << 30, 1 << 26), (10**10, 1 << 26)],
+    [(1000, 1 << 18), (1 << 21, 1 << 22), (400**3, 1 << 22), (1 << 30, 1 << 26), (10**10, 1 << 26)],
 )
 def test_sizes_of_blocks_on_an_accelerator(entries, size):
     assert _elementwise.with_blocks(lambda size: size, entries) == size

@@ -29,7 +29,7 @@ from jkr._contractions._partial import (
 from jkr._contractions._passes import all_modes
 from jkr._contractions._reconstruct import dense
 from jkr._linalg._dtypes import Precision
-from jkr._linalg._loops import scan
+from jkr._linalg._loops import by_platform, scan
 from jkr._linalg._small import matmul
 
 BLOCK = 1 << 18  # entries at once, which caches of a CPU hold
@@ -80,9 +80,7 @@ def with_blocks(f: Callable[..., Any], entries: int, *args: Any) -> Any:
     if entries <= BLOCK:
         return f(BLOCK, *args)
     most = min(max(entries // _SHARE, _LEAST), _MOST)
-    chosen = partial(lax.platform_dependent, cpu=partial(f, BLOCK), default=partial(f, most))
-    # Else derivatives would keep what either branch does of the data.
-    return jax.checkpoint(chosen, prevent_cse=False)(*args)
+    return by_platform(partial(f, BLOCK), partial(f, most), *args)
 
 
 def _visit(

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._linalg._loops import scan
+from jkr._linalg._loops import by_platform, scan
 
 _WRITTEN_OUT = 16  # components
 _FEW = 1 << 12  # entries that are one block
@@ -127,5 +127,4 @@ def in_blocks(f: Callable[..., Any], arrays: Any) -> Any:
         rest = f(*jax.tree.map(lambda a: a[whole:], arrays))
         return jax.tree.map(lambda *pair: jnp.concatenate(pair), found, rest)
 
-    sizes = {"cpu": partial(of_size, _BLOCK), "default": partial(of_size, _LARGE_BLOCK)}
-    return jax.checkpoint(partial(lax.platform_dependent, **sizes), prevent_cse=False)(arrays)
+    return by_platform(partial(of_size, _BLOCK), partial(of_size, _LARGE_BLOCK), arrays)

@@ -20,7 +20,7 @@ from math import prod
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._partial import component_first, dot, finish_left, finish_right
+from jkr._contractions._partial import component_first, dot, finish_left, finish_right, left
 from jkr._linalg._dtypes import Precision, accumulator
 from jkr._linalg._loops import scan
 from jkr._linalg._small import matmul
@@ -64,8 +64,7 @@ def inner(x: Array, factors: Sequence[Array], middle: int, precision: Precision)
         return scan(add, zero, (_sliced(x, middle), before))[0]
 
     def whole(x: Array, factors: Sequence[Array]) -> Array:
-        k, after = component_first(factors[middle + 1 :]).astype(x.dtype), range(middle + 1, x.ndim)
-        y = dot(x, k, (tuple(after), tuple(range(1, k.ndim))), precision)
+        y = left(x, factors, middle + 1, precision)
         return finish_left(y, factors, middle + 1, middle)
 
     return lax.platform_dependent(x, tuple(factors), cpu=by_slices, default=whole)

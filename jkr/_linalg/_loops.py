@@ -50,6 +50,15 @@ def cond(which: Any, then: Callable, otherwise: Callable, *operands: Any) -> Any
     return lax.cond(which, _casting(then, axes), _casting(otherwise, axes), *operands)
 
 
+def by_platform(on_cpu: Callable, elsewhere: Callable, *args: Any) -> Any:
+    """Either function of the arguments, by the platform that a program is compiled for.
+
+    Derivatives keep the arguments alone: else they would keep what either branch does of the data.
+    """
+    chosen = partial(lax.platform_dependent, cpu=on_cpu, default=elsewhere)
+    return jax.checkpoint(chosen, prevent_cse=False)(*args)
+
+
 def alike(*trees: Any) -> Any:
     """The same arrays, each of them varying over all that any of them varies over.
 

@@ -166,7 +166,8 @@ def basis(a: Array) -> Array:
     """Columns (I, R), orthonormal or zero, whose span is that of A to the root of rounding.
 
     Twice by the root of a Gram: what the first leaves of √cond the second takes away. Zero are
-    those of columns that depend on others. Where I ≤ R, the identity.
+    those of columns that depend on others. Where I ≤ R, the identity. By elimination everywhere,
+    for this has derivatives.
     """
     if a.shape[0] <= a.shape[1]:
         return jnp.eye(a.shape[0], dtype=a.dtype)

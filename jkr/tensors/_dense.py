@@ -212,10 +212,12 @@ class Dense(Tensor):
 
         `over` has a function for each array that f returns, from all blocks to one value.
         """
+        if self.sharded:
+            return f(self.array, self.entry_weights)
 
         def reduced(most: int, x: Array, w: Array | None) -> Any:
             block = _elementwise.rows_at_once(x.size, 1, most)
-            if self.sharded or block == x.size or x.size % block:
+            if block == x.size or x.size % block:
                 return f(x, w)
             flat = (None if a is None else a.reshape(-1, block) for a in (x, w))
             found = lax.map(lambda pair: f(*pair), tuple(flat))
