@@ -11,7 +11,7 @@ import scipy.sparse
 from jax.experimental import sparse
 
 import jkr
-from jkr import cp, glam, operators, sketch
+from jkr import cp, glam, operators, plot, sketch
 from jkr.cp.constraints import nonnegative
 from jkr.tensors import Dense, Sparse
 
@@ -32,8 +32,12 @@ def squared(m, x):
     return (m - x) ** 2
 
 
-def scattered(n):
-    return Sparse([[0, 1]], [1.0], (n, n), unstored="zero")
+def scattered(n, unstored="zero"):
+    return Sparse([[0, 1]], [1.0], (n, n), unstored=unstored)
+
+
+def several():
+    return jax.tree.map(lambda a: jnp.stack([a, a]), scattered(2))
 
 
 def batched():
@@ -91,8 +95,13 @@ ZEROS = (
 WEIGHTS = "entry_weights need the shape of the tensor, or one that broadcasts to it,"
 BAD = (
     "the tensor holds NaN or inf, or entries that the loss is not for; where they are missing, "
-    "pass entry_weights=jnp.isfinite(tensor)"
+    "pass entry_weights=jnp.isfinite(tensor), or leave them out of a Sparse"
 )
+PAIRS = (
+    "under entry weights, or where entries are missing, makes a matrix of (R Σ I_n)² entries, and "
+    "R Σ I_n may be up to 32768"
+)
+SEVERAL = "needs one sparse tensor, got a batch with values of shape (2, 1): use it inside vmap"
 
 ERRORS = [
     # products
@@ -1320,6 +1329,71 @@ ERRORS = [
         lambda: Sparse([[0, 1]], [1.0], (2, 2), unstored="zero").with_values(z(2)),
         "tensors.Sparse.with_values: values need one number for each of the 1 stored entries, got "
         "shape (2,)",
+    ),
+    (
+        lambda: Sparse([[0, 1]], [1.0], (2, 2), unstored=np.ones(2)),
+        "tensors.Sparse: unstored needs to say what entries are that are not stored: 'zero' "
+        "(counts, links: they are data, and zero) or 'missing' (ratings, samples: they were not "
+        "observed, and count for nothing), got array([1., 1.])",
+    ),
+    (
+        lambda: Sparse([[0, 1], [1]], z(2), (2, 2), unstored="zero"),
+        "tensors.Sparse: indices need to be a matrix, got rows that differ",
+    ),
+    (
+        lambda: Sparse([[0, 1], [0, 1]], [1e308, 1e308], (2, 2), unstored="zero"),
+        "tensors.Sparse: sums of entries stored twice need to be finite, and entry 0 has inf",
+    ),
+    (
+        lambda: several().to_dense(),
+        f"tensors.Sparse.to_dense: {SEVERAL}",
+    ),
+    (
+        lambda: several().to_bcoo(),
+        f"tensors.Sparse.to_bcoo: {SEVERAL}",
+    ),
+    (
+        lambda: several().with_values([1.0]),
+        f"tensors.Sparse.with_values: {SEVERAL}",
+    ),
+    (
+        lambda: cp.als(several(), 1, key=KEY),
+        f"cp.als: {SEVERAL}",
+    ),
+    (
+        lambda: Sparse.of(several(), unstored="zero"),
+        f"tensors.Sparse.of: {SEVERAL}",
+    ),
+    (
+        lambda: Sparse.of(np.array([["a", "b"]]), unstored="zero"),
+        "tensors.Sparse.of: needs an array of numbers, got ndarray of dtype <U1",
+    ),
+    (
+        lambda: Sparse.of(np.ma.masked_array(np.array([[None, 1]]), [[1, 0]]), unstored="missing"),
+        "tensors.Sparse.of: needs an array of numbers, got ndarray of dtype object; pass "
+        "x.astype(float)",
+    ),
+    (
+        lambda: Sparse.of(jax.experimental.sparse.CSR.fromdense(np.eye(2)), unstored="zero"),
+        "tensors.Sparse.of: takes a CSR of JAX by way of SciPy's, of (x.data, x.indices, x.indptr) "
+        "and x.shape",
+    ),
+    (
+        lambda: cp.standard_errors(model(10**5, 10**5), scattered(10**5, "missing")),
+        f"cp.standard_errors: {PAIRS}, got 400000 for shape (100000, 100000) and rank 2",
+    ),
+    (
+        lambda: cp.condition(model(10**5, 10**5), entry_weights=z(1, 1)),
+        f"cp.condition: {PAIRS}, got 400000 for shape (100000, 100000) and rank 2",
+    ),
+    (
+        lambda: cp.core_consistency(model(2, 3), z(2, 3) + np.nan),
+        f"cp.core_consistency: {BAD}",
+    ),
+    (
+        lambda: plot.missing(scattered(10**5)),
+        "plot.missing: draws zeros that are not stored, too, of up to 6.7e+07 entries, got 1e+10 "
+        "of (100000, 100000); the same entries as unstored='missing' draw the stored ones",
     ),
     (
         lambda: Sparse.of(batched(), unstored="zero"),

@@ -12,6 +12,7 @@ from structure import equations, size_of
 import jkr
 from jkr import cp
 from jkr.cp import losses
+from jkr.tensors import Sparse
 
 KEY = jax.random.key(0)
 SHAPE = (9, 8, 7)
@@ -249,6 +250,19 @@ def test_a_step_that_is_not_finite_is_not_taken():
     assert int(result.status) == 5
     assert "learning rates" in result.message
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.cp))
+
+
+@pytest.mark.parametrize("loss", [losses.bernoulli_logit, losses.poisson_log])
+def test_a_first_step_is_seen_in_float32(loss, rng):
+    # Few links of many: starts are near a saddle, and changes there below the objective's rounding.
+    at = np.unique(rng.integers(0, 2000, (300, 2)), axis=0)
+    x = Sparse(at, np.ones(len(at), "float32"), (2000, 2000), unstored="zero")
+    result = cp.gcp(x, 1, key=KEY, loss=loss)
+    nothing = cp.loss(jax.tree.map(jnp.zeros_like, result.cp), x, loss=loss)
+    assert result.history[-1] < 1e-2 * nothing
+    # There, as at a saddle, nothing is seen; a gradient of nothing moves nothing.
+    start = jax.tree.map(jnp.zeros_like, result.cp)
+    assert cp.gcp(x, 1, init=start, loss=loss, max_iters=5).iterations == 1
 
 
 def test_any_scale_fits_as_well():

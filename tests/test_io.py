@@ -63,6 +63,16 @@ def test_a_sparse_tensor_comes_back(tmp_path, sparse, suffix, unstored):
     assert stored(found) == by_hand(INDICES, VALUES)
 
 
+def test_entry_weights_come_back(tmp_path):
+    weights = np.array([0.5, 0.0, 2.0, 1.0])
+    x = Sparse(INDICES, VALUES, SHAPE, unstored="missing", entry_weights=weights)
+    io.write(tmp_path / "x.npz", x)
+    found = io.read(tmp_path / "x.npz", unstored="missing", compact=True)
+    assert_array_equal(found.entry_weights, x.entry_weights)
+    assert_array_equal(found.values, x.values)
+    assert not found._layouts
+
+
 def test_the_shape_of_a_tns_file_is_that_of_its_indices(tmp_path, sparse):
     io.write(tmp_path / "x.tns", sparse)
     assert io.read(tmp_path / "x.tns", unstored="zero").shape == (4, 3, 7)
@@ -277,7 +287,8 @@ ARCHIVES = [
     ({"shape": np.array([5, 3, 6])}, "from 0 and below (5, 3, 6), and entry 2 has (3, 2, 6)"),
     ({"shape": np.ones(3)}, "shape needs to be integers (N,), got float64 (3,)"),
     ({"shape": np.array([5, 0, 7])}, "shape needs sizes from 1 to 2147483647, got (5, 0, 7)"),
-    ({"shape": np.array([9000000, 3, 7])}, "has the shape (9000000, 3, 7) and 4 entries, as if"),
+    ({"entry_weights": -VALUES}, "entry_weights need to be finite and nonnegative, and entry 0 ha"),
+    ({"entry_weights": VALUES[:2]}, "entry_weights need to be numbers (4,), got float64 (2,)"),
     ({"values": VALUES[1:]}, "values need to be numbers (4,), got float64 (3,)"),
     ({"values": np.array(["a"] * 4)}, "values need to be numbers (4,), got <U1 (4,)"),
     ({"values": VALUES * np.nan}, "values need to be finite, and entry 0 has nan"),
@@ -396,6 +407,29 @@ def test_bad_files(tmp_path, name, content, options, message):
     assert len(told) < len(str(path)) + 300
 
 
+def test_a_long_mode_is_read(tmp_path):
+    long = (2**31 - 1, 3, 7)  # whatever is made of it has the length of the entries
+    np.savez(tmp_path / "x.npz", **COO | {"shape": np.array(long)})
+    found = io.read(tmp_path / "x.npz", unstored="zero")
+    assert found.shape == long
+    assert stored(found) == by_hand(INDICES, VALUES)
+
+
+def test_paths(tmp_path, sparse):
+    for call in (io.read, cp.load, lambda p: io.write(p, sparse)):
+        with pytest.raises(
+            ValueError, match=r"^(io|cp)\.\w+: needs the path of a file, got NoneType"
+        ):
+            call(None)
+    model = cp.random(KEY, (2, 2), 1)
+    with pytest.raises(ValueError, match=r"^cp\.save: needs the path of a file, got int"):
+        cp.save(3, model)
+    for call in (lambda p: io.write(p, sparse), lambda p: cp.save(p, model)):
+        with pytest.raises(FileNotFoundError) as caught:
+            call(tmp_path / "none" / "x.npz")
+        assert caught.value.filename == str(tmp_path / "none" / "x.npz")
+
+
 def test_bad_arguments_of_read(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"io\.read: no such file: .*none\.tns"):
         io.read(tmp_path / "none.tns", unstored="zero")
@@ -435,8 +469,9 @@ NOT_WRITTEN = [
     ("x.tns", lambda x: x.with_values(VALUES + 1j), ".tns files hold real numbers only, .npz"),
     ("x.txt", lambda x: np.ones((2, 2)) * 1j, ".txt files hold real numbers only, .npz"),
     ("x.npz", lambda x: x.with_values(x.values * np.inf), "values need to be finite"),
-    ("x.npz", lambda x: Sparse(INDICES, VALUES, SHAPE, entry_weights=np.ones(4), **MISSING),
-     "files have no place for entry weights"),
+    ("x.tns", lambda x: Sparse(INDICES, VALUES, SHAPE, entry_weights=np.ones(4), **MISSING),
+     ".tns files have no place for entry weights, .npz has one"),
+    ("x.npz", lambda x: jax.tree.map(lambda a: jnp.stack([a, a]), x), "got a batch with values of"),
     ("x.npy", lambda x: np.array([np.inf]), "it holds inf, or nothing but NaN"),
     ("x.npy", lambda x: np.array([{}]), "a tensor of numbers is needed, and it holds object"),
     ("x.npy", lambda x: np.ma.masked_equal([1.0, 2.0], 1), "a masked array goes where a tensor"),

@@ -6,9 +6,12 @@ import sys
 import jax
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from jkr import cp, plot
+from jkr.tensors import Dense, Sparse
 
+KEY = jax.random.key(0)
 MODEL = cp.random(jax.random.key(0), (4, 40, 6), 2)
 
 
@@ -90,6 +93,40 @@ def test_what_is_masked_is_missing():
     x[1, 2, :3] = np.ma.masked
     heights = [bar.get_height() for bar in plot.missing(x).axes[0].patches]
     assert heights == [0, 10, 0, 0]
+
+
+def drawn(figure):
+    """Heights of bars, lines and shades."""
+    bars = [bar.get_height() for ax in figure.axes for bar in ax.patches]
+    lines = [line.get_ydata() for ax in figure.axes for line in ax.lines]
+    images = [np.ravel(image.get_array()) for ax in figure.axes for image in ax.images]
+    return np.concatenate([np.ravel(bars), *map(np.ravel, lines), *images])
+
+
+def test_sparse_tensors_are_drawn_as_arrays_are(rng):
+    truth = cp.random(KEY, (4, 5, 6), 2)
+    seen = rng.uniform(size=truth.shape) < 0.3
+    x = np.where(seen, truth.full() + 0.1, 0)
+    w = rng.integers(0, 3, seen.sum())
+    every = np.zeros(truth.shape)
+    every[seen] = w
+    at, values = np.argwhere(seen), x[seen]
+    pairs = [
+        (Sparse(at, values, x.shape, unstored="zero"), x),
+        (Sparse(at, values, x.shape, unstored="missing"), np.where(seen, x, np.nan)),
+        (Sparse(at, values, x.shape, unstored="missing", entry_weights=w), Dense(x, every)),
+        (
+            Sparse(at, values, x.shape, unstored="zero", entry_weights=w),
+            Dense(x, np.where(seen, every, 1)),
+        ),
+    ]
+    for sparse, dense in pairs:
+        assert_allclose(drawn(plot.missing(sparse)), drawn(plot.missing(dense)), atol=1e-12)
+        one, other = (plot.residuals(truth, made) for made in (sparse, dense))
+        assert_allclose(drawn(one), drawn(other), rtol=1e-12)
+        assert one.get_suptitle() == other.get_suptitle()
+    big = Sparse([[0, 1, 2]], [1.0], (10**4,) * 3, unstored="missing")
+    assert plot.missing(big).get_suptitle() == f"100.0 % of {10**12} entries are missing"
 
 
 def test_residuals_along_each_mode():

@@ -276,6 +276,7 @@ def test_conversions():
     of_dense = Sparse.of(x, unstored="zero")
     others = [scipy.csr_array(x), scipy.coo_matrix(x), of_dense.to_bcoo()]
     others += [jax.experimental.sparse.BCSR.from_bcoo(of_dense.to_bcoo())]
+    others += [jax.experimental.sparse.COO.fromdense(x), scipy.dok_array(x)]
     for other in others:
         made = Sparse.of(other, unstored="zero")
         assert np.array_equal(made.to_dense(), x)
@@ -298,7 +299,31 @@ def test_conversions():
 def test_pydata():
     sparse = pytest.importorskip("sparse")
     x = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
-    assert np.array_equal(Sparse.of(sparse.COO.from_numpy(x), unstored="zero").to_dense(), x)
+    for kind in (sparse.COO, sparse.GCXS, sparse.DOK):
+        assert np.array_equal(Sparse.of(kind.from_numpy(x), unstored="zero").to_dense(), x)
+    for kind in (sparse.COO, sparse.GCXS):
+        with pytest.raises(ValueError, match=r"Sparse\.of: needs a fill_value of 0, got 2\.0"):
+            Sparse.of(kind.from_numpy(x, fill_value=2.0), unstored="zero")
+
+
+def test_of_another_one(rng):
+    for kind in KINDS:
+        sparse, _ = made(kind, rng)
+        again = Sparse.of(sparse, unstored=sparse.unstored)
+        close((again.values, again.entry_weights), (sparse.values, sparse.entry_weights), rtol=0)
+        assert np.array_equal(again.indices, sparse.indices)
+        assert again._layouts
+
+
+def test_rows_take_no_memory(rng):
+    shape = (2**31 - 1, 5, 2**31 - 1)
+    indices = np.stack([rng.integers(0, n, 40) for n in shape], axis=1)
+    x = Sparse(indices, rng.standard_normal(40), shape, unstored="missing")
+    assert sum(a.size for a in jax.tree.leaves(x)) < 40 * 3 * 12
+    for mode in (0, 2):
+        rows = x._layouts[mode].rows[:, None] + 0 * x._layouts[mode].source
+        there = x._layouts[mode].source < 40
+        assert np.array_equal(np.sort(rows[there]), np.sort(x.indices[:, mode]))
 
 
 def test_entries_of_models(rng):
@@ -310,6 +335,7 @@ def test_entries_of_models(rng):
     nothing = cp.CPTensor(jnp.zeros(0), tuple(jnp.zeros((n, 0)) for n in SHAPE))
     close(nothing.at([[0, 0, 0]]), np.zeros(1))
     close(jax.jit(lambda i: model.at(i))(jnp.array([4, 2, 9])), model.full()[4, 2, 3])
+    close(jax.jit(lambda i: model.at(i))(jnp.array([4, 2, 2**40])), model.full()[4, 2, 3])
 
 
 def test_a_loss_of_ones_own_says_what_it_is_at_zero(rng):
@@ -340,3 +366,5 @@ def test_what_is_traced_is_refused_where_it_has_to_be_known():
     make = jax.jit(lambda i: Sparse(i, [1.0], (2, 2), unstored="zero").values)
     with pytest.raises(ValueError, match="indices need to be known when the tensor is made"):
         make(jnp.array([[0, 1]]))
+    with pytest.raises(ValueError, match="indices need to be known when the tensor is made"):
+        jax.jit(lambda i: Sparse([[i, 1]], [1.0], (2, 2), unstored="zero").values)(1)

@@ -28,6 +28,7 @@ from jkr._check._arrays import real_vector as real_vector
 from jkr._check._arrays import scalar as scalar
 from jkr._check._fits import constraints as constraints
 from jkr._check._fits import differentiable as differentiable
+from jkr._check._fits import few_parameters as few_parameters
 from jkr._check._fits import fixed_modes as fixed_modes
 from jkr._check._fits import good_data as good_data
 from jkr._check._fits import held_factors as held_factors
@@ -88,13 +89,16 @@ from jkr._check._options import number as number
 from jkr._check._options import of_the_user as of_the_user
 from jkr._check._options import one_number as one_number
 from jkr._check._options import one_of as one_of
+from jkr._check._options import path as path
 from jkr._check._options import proximal as proximal
 from jkr._check._options import sizes as sizes
 from jkr._check._options import value_of_penalty as value_of_penalty
 from jkr._check._sparse import few_chunks as few_chunks
 from jkr._check._sparse import few_enough as few_enough
+from jkr._check._sparse import few_zeros as few_zeros
 from jkr._check._sparse import finite_values as finite_values
 from jkr._check._sparse import indices_of_entries as indices_of_entries
+from jkr._check._sparse import one_tensor as one_tensor
 from jkr._check._sparse import sparse_shape as sparse_shape
 from jkr._check._sparse import stored as stored
 from jkr._check._sparse import stored_entries as stored_entries

@@ -13,6 +13,8 @@ from jkr._check._arrays import Sizes, listed
 from jkr._check._options import key as one_key
 from jkr._check._tensors import mode, modes
 
+_PARAMETERS = 1 << 15  # a matrix of as many rows fills some gigabytes
+
 
 def fixed_modes(name: str, value: Any, order: int) -> tuple[int, ...]:
     """Modes that stay, but not all of them."""
@@ -175,6 +177,17 @@ def weights_that_are_arrays(name: str, there: bool) -> None:
     """Entry weights, if there are any, that are an array of the tensor's shape."""
     if not there:
         raise ValueError(f"{name}: entry weights need to be an array; use a jkr.tensors.Dense")
+
+
+def few_parameters(name: str, shape: Sequence[int], rank: int) -> None:
+    """As many entries of factors as a matrix of all pairs of them has memory for."""
+    count = rank * sum(shape)
+    if count > _PARAMETERS:
+        raise ValueError(
+            f"{name}: under entry weights, or where entries are missing, makes a matrix of "
+            f"(R Σ I_n)² entries, and R Σ I_n may be up to {_PARAMETERS}, got {count} for shape "
+            f"{tuple(shape)} and rank {rank}"
+        )
 
 
 def differentiable(others: Sequence[Any]) -> None:

@@ -3,6 +3,8 @@
 import operator
 from collections.abc import Sequence
 from functools import lru_cache
+from os import PathLike
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -71,6 +73,13 @@ def sizes(name: str, shape: Sequence[int]) -> Sizes:
     if min(dims, default=0) < 0:
         raise ValueError(f"{name}: dimensions need to be at least 0, got {dims}")
     return dims
+
+
+def path(name: str, value: Any) -> Path:
+    """Where a file is."""
+    if not isinstance(value, str | PathLike):
+        raise ValueError(f"{name}: needs the path of a file, got {type(value).__name__}")
+    return Path(value)
 
 
 def key(name: str, key: Any) -> Array:

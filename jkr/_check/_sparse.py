@@ -18,7 +18,7 @@ _MOST = 2**31 - 1  # of what 32-bit indices count
 
 def unstored(name: str, value: Any) -> Literal["zero", "missing"]:
     """Whether entries that are not stored are zeros, or not known."""
-    if value not in ("zero", "missing"):
+    if not isinstance(value, str) or value not in ("zero", "missing"):
         raise ValueError(
             f"{name}: unstored needs to say what entries are that are not stored: 'zero' (counts, "
             "links: they are data, and zero) or 'missing' (ratings, samples: they were not "
@@ -39,12 +39,15 @@ def sparse_shape(name: str, shape: Any) -> Sizes:
 
 def stored_indices(name: str, given: Any, shape: Sizes) -> np.ndarray:
     """Indices of stored entries (nnz, N), on the host, all within the shape."""
-    if isinstance(given, Tracer):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
         raise ValueError(
             f"{name}: indices need to be known when the tensor is made; values may be traced: make "
             "it outside jit, and use with_values inside"
         )
-    found = np.asarray(given)
+    try:
+        found = np.asarray(given)
+    except ValueError as error:  # lists of unequal lengths
+        raise ValueError(f"{name}: indices need to be a matrix, got rows that differ") from error
     if found.ndim != 2 or found.shape[1] != len(shape):
         raise ValueError(
             f"{name}: indices need one row for each stored entry and one column for each of the "
@@ -77,7 +80,10 @@ def indices_of_entries(name: str, given: Any, shape: Sizes) -> Array:
         known = np.asarray(given).reshape(-1, len(shape))
         outside = np.any((known < -np.asarray(shape)) | (known >= np.asarray(shape)), axis=1)
         _refuse_first(name, outside, f"indices need to be within {shape}", known)
-    found = found.astype(jnp.int32)
+    # Wider and unsigned integers are not cut to 32 bits, but moved to the nearest of them.
+    limits = jnp.iinfo(found.dtype)
+    low, high = max(limits.min, -_MOST), min(limits.max, _MOST)
+    found = jnp.clip(found, low, high).astype(jnp.int32)
     sizes = jnp.broadcast_to(jnp.asarray(shape, jnp.int32), found.shape)
     from_start = jnp.where(found < 0, found + sizes, found)
     return jnp.clip(from_start, 0, sizes - 1)
@@ -94,14 +100,23 @@ def stored(name: str, what: str, given: Any, count: int) -> Array:
     return y
 
 
-def finite_values(name: str, values: Array, weights: Array | None) -> None:
+def one_tensor(name: str, values: Sizes, indices: Sizes) -> None:
+    """Values and indices of one sparse tensor."""
+    if len(values) != 1 or len(indices) != 1:
+        raise ValueError(
+            f"{name}: needs one sparse tensor, got a batch with values of shape {values}: use it "
+            "inside vmap"
+        )
+
+
+def finite_values(name: str, values: Array, weights: Array | None, what: str = "values") -> None:
     """Values that are numbers, where they count."""
     if isinstance(values, Tracer) or isinstance(weights, Tracer):
         return
     bad = ~np.isfinite(np.asarray(values))
     if weights is not None:
         bad &= np.asarray(weights) != 0
-    _refuse_first(name, bad, "values need to be finite", np.asarray(values))
+    _refuse_first(name, bad, f"{what} need to be finite", np.asarray(values))
 
 
 def weights_of_stored(name: str, given: Any, count: int) -> Array:
@@ -135,6 +150,16 @@ def few_enough(name: str, shape: Sequence[int], most: int, why: str) -> None:
         )
 
 
+def few_zeros(name: str, shape: Sequence[int], most: int) -> None:
+    """Zeros that are not stored, and few enough to be drawn."""
+    if prod(shape) > most:
+        raise ValueError(
+            f"{name}: draws zeros that are not stored, too, of up to {most:.2g} entries, got "
+            f"{prod(shape):.2g} of {tuple(shape)}; the same entries as unstored='missing' draw the "
+            "stored ones"
+        )
+
+
 def few_chunks(name: str, places: int) -> None:
     """As many places for entries, padding included, as 32 bits count."""
     if places > _MOST:
@@ -148,7 +173,9 @@ def stored_entries(name: str, x: Any, unstored: str) -> tuple[Any, Any, Sizes]:
             f"{name}: where entries are needs to be known: make the tensor outside jit, and use "
             "with_values inside"
         )
-    x = x.to_bcoo() if hasattr(x, "to_bcoo") else x
+    for known in ("to_bcoo", "to_coo", "tocoo"):  # what is no list of entries, as one
+        if hasattr(x, known):
+            x = getattr(x, known)()
     if hasattr(x, "n_sparse"):  # BCOO
         if x.n_batch or x.n_dense:
             raise ValueError(
@@ -157,22 +184,27 @@ def stored_entries(name: str, x: Any, unstored: str) -> tuple[Any, Any, Sizes]:
             )
         inside = np.all(np.asarray(x.indices) < np.asarray(x.shape), axis=1)  # others are padding
         return np.asarray(x.indices)[inside], x.data[inside], x.shape
-    if hasattr(x, "tocoo"):  # SciPy
-        coo = x.tocoo()
-        return np.stack(coo.coords, axis=1), coo.data, coo.shape
-    if hasattr(x, "coords") and hasattr(x, "fill_value"):  # pydata
-        if x.fill_value != 0:
+    if hasattr(x, "indptr"):  # CSR and CSC of JAX
+        raise ValueError(
+            f"{name}: takes a {type(x).__name__} of JAX by way of SciPy's, of (x.data, x.indices, "
+            "x.indptr) and x.shape"
+        )
+    if hasattr(x, "row") and hasattr(x, "col"):  # COO of JAX, and older ones of SciPy
+        return np.stack([np.asarray(x.row), np.asarray(x.col)], axis=1), x.data, x.shape
+    if hasattr(x, "coords") and hasattr(x, "data"):  # pydata and SciPy
+        if getattr(x, "fill_value", 0) != 0:
             raise ValueError(f"{name}: needs a fill_value of 0, got {x.fill_value}")
-        return x.coords.T, x.data, x.shape
+        return np.stack(tuple(x.coords), axis=1), x.data, x.shape
     if unstored == "zero" and np.ma.isMaskedArray(x) and np.ma.getmaskarray(x).any():
         raise ValueError(
             f"{name}: masked entries are not known, so that unstored='missing' goes with a masked "
             "array; where they are zero pass x.filled(0)"
         )
-    dense = np.ma.asarray(x) if np.ma.isMaskedArray(x) else np.asarray(array(name, x))
-    there = ~np.isnan(np.ma.getdata(dense)) if unstored == "missing" else np.ma.getdata(dense) != 0
-    there &= ~np.ma.getmaskarray(dense)
-    return np.argwhere(there), np.ma.getdata(dense)[there], dense.shape
+    dense = np.asarray(array(name, np.ma.getdata(x) if np.ma.isMaskedArray(x) else x))
+    there = ~np.isnan(dense) if unstored == "missing" else dense != 0
+    if np.ma.isMaskedArray(x):
+        there &= ~np.ma.getmaskarray(x)
+    return np.argwhere(there), dense[there], dense.shape
 
 
 def _refuse_first(name: str, bad: np.ndarray, rule: str, entries: np.ndarray) -> None:

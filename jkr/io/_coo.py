@@ -1,7 +1,7 @@
 """Sparse tensors in `.npz` files: indices, values and shape by name.
 
 `indices` are (nnz, N), or `coords` (N, nnz), as pydata's `sparse.save_npz` writes them, both from
-0; `values` or `data` are (nnz,).
+0; `values` or `data` are (nnz,), and so are `entry_weights`, if there are any.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ import numpy as np
 
 from jkr.io._arrays import Archive
 from jkr.io._lines import LARGEST
-from jkr.io._tns import Entries, check_shape
+from jkr.io._tns import Entries, same_shape
+
+_WEIGHTS = "entry_weights"
 
 
 def is_coo(names: Sequence[str]) -> bool:
@@ -40,8 +42,15 @@ def read_coo(stored: Archive, given: Sequence[int] | None) -> Entries:
         k = int(np.argmax(outside))
         got = tuple(map(int, by_rows[k]))
         raise ValueError(f"{key} need to be from 0 and below {shape}, and entry {k} has {got}")
-    check_shape(shape, len(by_rows), given)
-    return Entries(by_rows.astype(np.int32), _values(stored, len(by_rows)), shape)
+    same_shape(shape, given)
+    values = "values" if "values" in stored.names else "data"
+    weights = _WEIGHTS if _WEIGHTS in stored.names else None
+    return Entries(
+        by_rows.astype(np.int32),
+        _numbers(stored, values, len(by_rows)),
+        shape,
+        weights and _numbers(stored, weights, len(by_rows)),
+    )
 
 
 def _shape(stored: np.ndarray) -> tuple[int, ...]:
@@ -53,8 +62,7 @@ def _shape(stored: np.ndarray) -> tuple[int, ...]:
     return shape
 
 
-def _values(stored: Archive, count: int) -> np.ndarray:
-    key = "values" if "values" in stored.names else "data"
+def _numbers(stored: Archive, key: str, count: int) -> np.ndarray:
     values = stored[key]
     if values.dtype.kind not in "biufc" or values.shape != (count,):
         raise ValueError(f"{key} need to be numbers ({count},), got {values.dtype} {values.shape}")

@@ -45,6 +45,7 @@ def read(
     unstored: Literal["zero", "missing"] | None = None,
     array: str | None = None,
     shape: Sequence[int] | None = None,
+    compact: bool = False,
 ) -> np.ndarray | Sparse | CPTensor:
     r"""Read a tensor or a model from a file of any kind in the table of `jkr.io`.
 
@@ -54,16 +55,18 @@ def read(
             as in `jkr.tensors.Sparse`.
         array: which one of several arrays in an `.npz` file.
         shape: of a sparse file. Without it, that of a `.tns` file is the largest index of each
-            mode; give it if there are more. It is needed, too, where a mode has more than a million
-            rows, and 8 for each entry, which looks like a damaged index.
+            mode; give it if there are more. For text it is needed, too, where a mode has more than
+            a million rows, and 8 for each entry, which looks like a damaged index.
+        compact: of a sparse file, as in `jkr.tensors.Sparse`.
 
     Returns:
         NumPy array, in which NaN marks missing entries; `jkr.tensors.Sparse`; or `cp.CPTensor`.
 
     Raises:
-        ValueError: a file of no such kind, or one that breaks a rule of its kind; the message names
-            the file, the rule and, in text, the line. Arguments that are missing, or do not go with
-            what the file holds. OSError: a file that is not there, or cannot be opened.
+        ValueError: no path; a file of no such kind, or one that breaks a rule of its kind; the
+            message names the file, the rule and, in text, the line. Arguments that are missing, or
+            do not go with what the file holds. OSError: a file that is not there, or cannot be
+            opened.
 
     Example:
         >>> import jkr, pathlib, tempfile
@@ -74,7 +77,7 @@ def read(
         >>> counts.shape, counts.indices.tolist(), counts.values.tolist()
         ((2, 4, 3), [[0, 0, 2], [1, 3, 0]], [5.0, 2.0])
     """
-    path = Path(path)
+    path = _check.path("io.read", path)
     if unstored is not None:
         _check.unstored("io.read", unstored)
     if shape is not None:
@@ -90,7 +93,8 @@ def read(
         raise ValueError(f"io.read: {path} could not be read: {why}") from error
     try:
         if isinstance(found, Entries):
-            return Sparse(*found, unstored=unstored)
+            options = {"unstored": unstored, "entry_weights": found.weights, "compact": compact}
+            return Sparse(found.indices, found.values, found.shape, **options)
         return found if isinstance(found, CPTensor) else _arrays.of_numbers(found)
     except ValueError as error:
         raise ValueError(f"io.read: {path} is no tensor: {error}") from error

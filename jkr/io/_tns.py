@@ -22,11 +22,13 @@ class Entries(NamedTuple):
         indices: from 0, integers (nnz, N).
         values: finite numbers, (nnz,).
         shape: (I_1, …, I_N), above all indices.
+        weights: of the entries, or None.
     """
 
     indices: np.ndarray
     values: np.ndarray
     shape: tuple[int, ...]
+    weights: np.ndarray | None = None
 
 
 def read_tns(lines: Lines, shape: Sequence[int] | None) -> Entries:
@@ -56,10 +58,15 @@ def read_tns(lines: Lines, shape: Sequence[int] | None) -> Entries:
     return Entries(indices, values, found)
 
 
-def check_shape(found: tuple[int, ...], count: int, given: Sequence[int] | None) -> None:
-    """The shape of a file with so many entries: the one given, or else such as is no accident."""
+def same_shape(found: tuple[int, ...], given: Sequence[int] | None) -> None:
+    """The shape of a file: the one given, if one is."""
     if given is not None and found != tuple(given):
         raise ValueError(f"has the shape {found}, not {tuple(given)}")
+
+
+def check_shape(found: tuple[int, ...], count: int, given: Sequence[int] | None) -> None:
+    """The shape in a text of so many entries: the one given, or else such as is no accident."""
+    same_shape(found, given)
     if given is None and max(found) > max(_ROWS, _ROWS_AN_ENTRY * count):
         raise ValueError(
             f"has the shape {found} and {count} entries, as if an index or a size were wrong; if "

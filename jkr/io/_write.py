@@ -3,7 +3,6 @@
 import gzip
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
@@ -32,7 +31,7 @@ def write(path: str | os.PathLike[str], what: ArrayLike | Sparse | CPTensor) -> 
 
     Raises:
         ValueError: another suffix, or one for something else; no numbers, infinite ones, complex
-            ones in text, entry weights, or values that are not there yet, under `jit` or `vmap`.
+            or entry weights in text, or values that are not there yet, under `jit` or `vmap`.
 
     Example:
         >>> import jkr, pathlib, tempfile
@@ -43,7 +42,7 @@ def write(path: str | os.PathLike[str], what: ArrayLike | Sparse | CPTensor) -> 
         ...     path.read_text().split("\n")[:5]
         ['sptensor', '2', '2 3', '2', '1 3 0.5']
     """
-    path = Path(path)
+    path = _check.path("io.write", path)
     kind, parts = _parts(what)
     suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     if suffix not in _WRITERS[kind]:
@@ -53,6 +52,8 @@ def write(path: str | os.PathLike[str], what: ArrayLike | Sparse | CPTensor) -> 
         )
     if suffix in _TEXT and any(a.dtype.kind == "c" for a in parts.values()):
         raise ValueError(f"io.write: {suffix} files hold real numbers only, .npz complex ones, too")
+    if suffix in _TEXT and "entry_weights" in parts:
+        raise ValueError(f"io.write: {suffix} files have no place for entry weights, .npz has one")
     if suffix in _TEXT and kind == _MODEL and parts["weights"].ndim != 1:
         raise ValueError(f"io.write: {suffix} files hold one model, .npz batches, too")
     replace(path, lambda file: _WRITERS[kind][suffix](file, **parts))
@@ -65,13 +66,15 @@ def _parts(what: Any) -> tuple[str, dict[str, np.ndarray]]:
         return _MODEL, named(name, what)
     _check.concrete(name, "works", what)
     if isinstance(what, Sparse):
-        if what.entry_weights is not None:
-            raise ValueError(f"{name}: files have no place for entry weights")
+        what.check_one(name)
         values = _native(what.values)
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: values need to be finite")
         indices, shape = np.asarray(what.indices), np.asarray(what.shape)
-        return _SPARSE, {"indices": indices, "values": values, "shape": shape}
+        parts = {"indices": indices, "values": values, "shape": shape}
+        if what.entry_weights is not None:
+            parts["entry_weights"] = _native(what.entry_weights)
+        return _SPARSE, parts
     # A NumPy array stays as it is: JAX would make 64-bit numbers narrow.
     as_it_is = isinstance(what, np.ndarray) and not np.ma.isMaskedArray(what)
     array = what if as_it_is else _check.array(name, what)

@@ -1,6 +1,8 @@
 """The entries of a tensor: which are missing, and what a model leaves of the others."""
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import numpy as np
 from jax import Array
@@ -10,10 +12,14 @@ from matplotlib.figure import Figure
 from jkr import _check
 from jkr.cp import CPTensor, losses
 from jkr.plot._style import DARK, MANY, Labels, described, draw, label_axis, plain
+from jkr.tensors import Dense, Sparse, Tensor
+from jkr.tensors._as_tensor import as_tensor
+
+_MOST = 1 << 26  # zeros that are drawn
 
 
 def missing(
-    tensor: ArrayLike,
+    tensor: ArrayLike | Tensor,
     *,
     entry_weights: ArrayLike | None = None,
     modes: Sequence[str] | None = None,
@@ -26,7 +32,8 @@ def missing(
     black where nothing is.
 
     Args:
-        tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing, and what is masked.
+        tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing, and what is masked; `tensors.Dense` and
+            `tensors.Sparse` as well.
         entry_weights: (I_1, …, I_N), zero where an entry is missing; where NaN stands, if not
             given.
         modes: the name of each mode; "mode 0", … if not given.
@@ -37,8 +44,9 @@ def missing(
         matplotlib Figure of an axes for each mode, the map and its scale.
 
     Raises:
-        ValueError: a tensor of order below 2 or with an empty mode, entry weights that are complex
-            or of another shape, names or labels that do not fit.
+        ValueError: a tensor of order below 2 or with an empty mode, one of zeros that are not
+            stored and too many to draw, entry weights that are complex or of another shape, names
+            or labels that do not fit.
 
     Example:
         >>> import jkr
@@ -47,45 +55,48 @@ def missing(
         >>> len(figure.axes)
         6
     """
-    tensor, entry_weights = _check.data_and_weights("plot.missing", tensor, entry_weights)
-    x = _check.data("plot.missing", tensor)
-    w = (
-        None
-        if entry_weights is None
-        else _check.entry_weights("plot.missing", entry_weights, x.shape)
-    )
-    gone = np.asarray(np.isnan(x) if w is None else np.asarray(w) == 0)
-    modes, labels = described("plot.missing", x.shape, modes, labels)
-    figure = Figure(figsize=(max(3.0 * x.ndim, 7.0), 6.0), layout="constrained")
+    known = _Known("plot.missing", tensor, entry_weights)
+    shape, order = known.shape, len(known.shape)
+
+    def percent(*kept: int) -> np.ndarray:
+        of_each = prod(shape) // prod(shape[m] for m in kept)
+        return 100 * (of_each - known.counts(*kept)) / of_each
+
+    modes, labels = described("plot.missing", shape, modes, labels)
+    figure = Figure(figsize=(max(3.0 * order, 7.0), 6.0), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.2))[:, 0]
-    axes = above.subplots(1, x.ndim, squeeze=False, sharey=True)[0]
-    shares = [
-        100 * gone.mean(axis=tuple(m for m in range(x.ndim) if m != n)) for n in range(x.ndim)
-    ]
+    axes = above.subplots(1, order, squeeze=False, sharey=True)[0]
+    shares = [percent(n) for n in range(order)]
     for n, ax in enumerate(axes):
         draw(ax, shares[n], labels[n], ordered=False)
         ax.set_title(modes[n])
         label_axis(ax, labels[n])
     axes[0].set_ylabel("missing, %")
     axes[0].set_ylim(bottom=0)
-    varied = sorted(range(x.ndim), key=lambda n: (-np.std(shares[n]), -x.shape[n]))
+    varied = sorted(range(order), key=lambda n: (-np.std(shares[n]), -shape[n]))
     rows, columns = sorted(varied[:2])
-    both = 100 * gone.mean(axis=tuple(m for m in range(x.ndim) if m not in (rows, columns)))
     ax = below.subplots()
-    image = ax.imshow(both, cmap="Greys", vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+    image = ax.imshow(
+        percent(rows, columns),
+        cmap="Greys",
+        vmin=0,
+        vmax=100,
+        aspect="auto",
+        interpolation="nearest",
+    )
     for axis, n in ((ax.yaxis, rows), (ax.xaxis, columns)):
         axis.set_label_text(modes[n])
         names = labels[n]
         if names is not None and len(names) <= MANY:
             axis.set_ticks(range(len(names)), names, fontsize="small")
     below.colorbar(image, ax=ax, label="missing, %")
-    figure.suptitle(title or f"{100 * gone.mean():.1f} % of {gone.size} entries are missing")
+    figure.suptitle(title or f"{float(percent()):.1f} % of {prod(shape)} entries are missing")
     return figure
 
 
 def residuals(
     cp: CPTensor,
-    tensor: ArrayLike,
+    tensor: ArrayLike | Tensor,
     *,
     loss: losses.Loss = losses.gaussian,
     entry_weights: ArrayLike | None = None,
@@ -101,7 +112,8 @@ def residuals(
 
     Args:
         cp: the model, a CPTensor (I_1, …, I_N).
-        tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing, and what is masked.
+        tensor: T (I_1, …, I_N), N ≥ 2; NaN is missing, and what is masked; `tensors.Dense` and
+            `tensors.Sparse` as well.
         loss: that it was fitted with; M is the data that it expects of the model.
         entry_weights: (I_1, …, I_N), zero where an entry is missing; where NaN stands, if not
             given. Other weights do not count.
@@ -114,8 +126,8 @@ def residuals(
 
     Raises:
         ValueError: no CP model, a tensor of another shape than the model, of order below 2 or with
-            an empty mode, entry weights that are complex or of another shape, names or labels that
-            do not fit.
+            an empty mode, one of zeros that are not stored and too many to draw, entry weights that
+            are complex or of another shape, names or labels that do not fit.
 
     Example:
         >>> import jax, jkr
@@ -124,22 +136,20 @@ def residuals(
         4
     """
     name = "plot.residuals"
-    tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
-    x, cp = _check.data(name, tensor), CPTensor(*_check.parts(name, cp))
-    _check.same_shape(name, cp.shape, x.shape)
-    seen = _seen(name, x, entry_weights)
-    modes, labels = described(name, x.shape, modes, labels)
-    data, model = np.asarray(x), np.asarray(loss.expected(cp.full()))
+    known, cp = _Known(name, tensor, entry_weights), CPTensor(*_check.parts(name, cp))
+    _check.same_shape(name, cp.shape, known.shape)
+    modes, labels = described(name, known.shape, modes, labels)
+    data, model = known.data, np.asarray(loss.expected(known.model(cp)))
     # In units of the largest entry, whose square may be out of range.
-    largest = np.max(np.abs(data), where=seen, initial=0) or 1.0
-    left = np.where(seen, np.abs(data - model) / largest, 0) ** 2
-    whole = np.sum(np.where(seen, np.abs(data) / largest, 0) ** 2)
-    unit = np.sqrt(whole / max(seen.sum(), 1)) or 1.0
-    figure = Figure(figsize=(3.2 * (1 + x.ndim), 3.8), layout="constrained")
-    first, *rest = figure.subplots(1, 1 + x.ndim)
+    largest = np.max(np.abs(data), initial=0) or 1.0
+    left = (np.abs(data - model) / largest) ** 2
+    whole = np.sum((np.abs(data) / largest) ** 2)
+    unit = np.sqrt(whole / max(data.size, 1)) or 1.0
+    figure = Figure(figsize=(3.2 * (1 + len(known.shape)), 3.8), layout="constrained")
+    first, *rest = figure.subplots(1, 1 + len(known.shape))
     shown = np.abs if np.iscomplexobj(data) or np.iscomplexobj(model) else np.asarray
-    pairs = shown(model[seen]), shown(data[seen])
-    if seen.any():
+    pairs = shown(model), shown(data)
+    if data.size:
         first.hexbin(*pairs, gridsize=40, bins="log", cmap="Greys", mincnt=1, linewidths=0.2)
         ends = [min(map(np.min, pairs)), max(map(np.max, pairs))]
         first.plot(ends, ends, color=DARK, linewidth=1)
@@ -148,8 +158,7 @@ def residuals(
     first.set_title("entries, darker: more")
     plain(first)
     for n, ax in enumerate(rest):
-        others = tuple(m for m in range(x.ndim) if m != n)
-        mean = left.sum(axis=others) / np.maximum(seen.sum(axis=others), 1)
+        mean = known.sums(left, n) / np.maximum(known.counts(n), 1)
         draw(ax, np.sqrt(mean) / unit, labels[n], ordered=False)
         ax.set_title(modes[n])
         label_axis(ax, labels[n])
@@ -159,8 +168,54 @@ def residuals(
     return figure
 
 
-def _seen(name: str, x: Array, entry_weights: ArrayLike | None) -> np.ndarray:
-    """Which entries are observed."""
-    if entry_weights is None:
-        return ~np.isnan(np.asarray(x))
-    return np.asarray(_check.entry_weights(name, entry_weights, x.shape)) != 0
+class _Known:
+    """The entries of a tensor that are known, and sums over them.
+
+    Attributes:
+        shape: of the tensor.
+        data: one number for each entry that is known.
+    """
+
+    def __init__(self, name: str, tensor: ArrayLike | Tensor, entry_weights: ArrayLike | None):
+        made = as_tensor(name, tensor, entry_weights)
+        if isinstance(made, Sparse) and made.unstored == "zero":
+            _check.few_zeros(name, made.shape, _MOST)
+            made = _with_zeros(made)
+        w = made.entry_weights if isinstance(made, Dense | Sparse) else None
+        seen = None if w is None else np.asarray(w) != 0
+        self.shape = made.shape
+        if isinstance(made, Sparse):
+            at, data = np.asarray(made.indices), np.asarray(made.values)
+            self._at: np.ndarray | None = at if seen is None else at[seen]
+            self.data = data if seen is None else data[seen]
+            return
+        array: Any = made.array if isinstance(made, Dense) else tensor
+        data = np.asarray(_check.data(name, array))
+        self._at, self._seen = None, ~np.isnan(data) if seen is None else seen
+        self.data = data[self._seen]
+
+    def model(self, cp: CPTensor) -> Array | np.ndarray:
+        """The model at these entries."""
+        return np.asarray(cp.full())[self._seen] if self._at is None else cp.at(self._at)
+
+    def sums(self, x: np.ndarray, *kept: int) -> np.ndarray:
+        """Of numbers of these entries, over all modes but those that are kept."""
+        if self._at is None:
+            whole = np.zeros(self.shape, x.dtype)
+            whole[self._seen] = x
+            return whole.sum(axis=tuple(m for m in range(len(self.shape)) if m not in kept))
+        sizes = tuple(self.shape[m] for m in kept)
+        rows = np.ravel_multi_index(tuple(self._at[:, m] for m in kept), sizes) if kept else 0 * x
+        return np.bincount(rows.astype(int), x, minlength=prod(sizes)).reshape(sizes)
+
+    def counts(self, *kept: int) -> np.ndarray:
+        """How many there are."""
+        return self.sums(np.ones(self.data.size, np.int64), *kept)
+
+
+def _with_zeros(x: Sparse) -> Dense:
+    """All entries, zeros included."""
+    if x.entry_weights is None:
+        return Dense(x.to_dense())
+    weights = x.with_values(x.entry_weights - 1).to_dense() + 1
+    return Dense(x.to_dense(), weights)

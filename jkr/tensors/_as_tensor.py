@@ -34,6 +34,7 @@ def as_tensor(
         _check.of_array(name, "entry_constants", entry_constants, tensor)
         made = tensor if isinstance(tensor, Tensor) else _tensor_of_model(name, tensor)
         _check.tensor_shape(name, made.shape)
+        made.check_one(name)
         return made
     tensor, entry_weights = _check.data_and_weights(name, tensor, entry_weights)
     x = _check.data(name, tensor)

@@ -67,31 +67,33 @@ class Layout:
 
 def layout(indices: np.ndarray, shape: Sequence[int], mode: int) -> Layout:
     """The layout of a mode, of sorted indices (nnz, N)."""
-    counts = np.bincount(indices[:, mode], minlength=shape[mode])
-    width = _width(counts)
     order = _by_counting(indices[:, mode], shape[mode])
+    keys = indices[order, mode]
+    # Rows that hold something, where they begin, and how many entries they have.
+    begin = np.flatnonzero(np.diff(keys, prepend=-1))
+    counts = np.diff(begin, append=len(keys))
+    width = _width(counts)
     chunks = -(-counts // width)
     blocks = -(-int(chunks.sum()) // _BLOCK)
-    chunks[np.flatnonzero(counts)[-1]] += -int(chunks.sum()) % blocks  # of padding alone
+    chunks[-1] += -int(chunks.sum()) % blocks  # of padding alone
     _check.few_chunks("tensors.Sparse", int(chunks.sum()) * width)
-    rows = np.repeat(np.arange(len(counts), dtype=np.int32), chunks)
+    of = np.repeat(np.arange(len(counts), dtype=np.int32), chunks)  # which row a chunk is of
     before = np.cumsum(chunks) - chunks
-    first = (np.arange(len(rows)) - before[rows]) * width  # of a chunk's entries, in its row
-    begin = np.cumsum(counts) - counts
+    first = (np.arange(len(of)) - before[of]) * width  # of a chunk's entries, in its row
     others = [m for m in range(len(shape)) if m != mode]
-    sizes = blocks, width, len(rows) // blocks
+    sizes = blocks, width, len(of) // blocks
     found = [np.empty(sizes, np.int32) for _ in others]
     source = np.empty(sizes, np.int32)
     free = len(order)
     for k in range(width):
-        beyond = first + k >= counts[rows]
-        entry = order[begin[rows] + np.minimum(first + k, counts[rows] - 1)]
+        beyond = first + k >= counts[of]
+        entry = order[begin[of] + np.minimum(first + k, counts[of] - 1)]
         for array, m in zip(found, others, strict=True):
             array[:, k] = indices[entry, m].reshape(blocks, -1)
         extra = int(beyond.sum())
         entry[beyond] = np.arange(free, free + extra)
         source[:, k], free = entry.reshape(blocks, -1), free + extra
-    rows = jnp.asarray(rows.reshape(blocks, -1))
+    rows = jnp.asarray(keys[begin][of].reshape(blocks, -1))
     return Layout(tuple(map(jnp.asarray, found)), rows, jnp.asarray(source))
 
 

@@ -121,6 +121,7 @@ class Sparse(Tensor):
             wide = self.values.astype(accumulator(self.values.dtype))
             summed = jax.ops.segment_sum(wide, group, len(found), indices_are_sorted=True)
             self.values = summed.astype(self.values.dtype)
+            _check.finite_values(name, self.values, None, "sums of entries stored twice")
         if entry_weights is not None:
             self.entry_weights = entry_weights[order]
         self._at = tuple(jnp.asarray(column) for column in np.ascontiguousarray(found.T))
@@ -136,12 +137,13 @@ class Sparse(Tensor):
         unstored: Literal["zero", "missing"] | None = None,
         compact: bool = False,
     ) -> "Sparse":
-        """A sparse tensor of what another library holds, or of a dense array.
+        """A sparse tensor of what another library holds, of a dense array, or of another one.
 
         Args:
-            x: a `jax.experimental.sparse.BCOO`, a SciPy sparse matrix or array, a pydata
-                `sparse.COO`, or a dense array, masked ones included; of that, entries that are zero
-                are not stored, or, if they may be missing, those that are NaN or masked.
+            x: a BCOO, BCSR or COO of `jax.experimental.sparse`, a SciPy sparse matrix or array, any
+                of pydata's `sparse`, a `Sparse`, or a dense array, masked ones included; of that,
+                entries that are zero are not stored, or, if they may be missing, those that are NaN
+                or masked.
             unstored: as in `Sparse`.
             compact: likewise.
 
@@ -149,7 +151,7 @@ class Sparse(Tensor):
             Sparse.
 
         Raises:
-            ValueError: as `Sparse`; a BCOO with batch or dense dimensions.
+            ValueError: as `Sparse`; batch or dense dimensions; a fill value that is not zero.
 
         Example:
             >>> import numpy as np, jkr
@@ -161,8 +163,13 @@ class Sparse(Tensor):
         Source: [BK08].
         """
         name = "tensors.Sparse.of"
-        found = _check.stored_entries(name, x, _check.unstored(name, unstored))
-        return cls(*found, unstored=unstored, compact=compact)
+        unstored = _check.unstored(name, unstored)
+        weights = None
+        if isinstance(x, Sparse):
+            x.check_one(name)
+            weights = x.entry_weights
+        found = _check.stored_entries(name, x, unstored)
+        return cls(*found, unstored=unstored, entry_weights=weights, compact=compact)
 
     def __repr__(self) -> str:
         """Sparse((3, 3, 4), float32, 3 stored, the others zero)."""
@@ -183,7 +190,7 @@ class Sparse(Tensor):
     @property
     def indices(self) -> Array:
         """Of the stored entries, (nnz, N), in increasing order."""
-        return jnp.stack(self._at, axis=1)
+        return jnp.stack(self._at, axis=-1)
 
     @property
     def uniform(self) -> bool:
@@ -224,6 +231,7 @@ class Sparse(Tensor):
             Array([2., 4.], dtype=float32)
         """
         name = "tensors.Sparse.with_values"
+        self.check_one(name)
         return self._with(values=_check.stored(name, "values", values, self.visited))
 
     def to_dense(self) -> Array:
@@ -235,6 +243,7 @@ class Sparse(Tensor):
             Array([[0., 2.],
                    [0., 0.]], dtype=float32)
         """
+        self.check_one("tensors.Sparse.to_dense")
         empty = 0 if self.unstored == "zero" else jnp.nan
         return jnp.full(self.shape, empty, self.dtype).at[self._at].set(self.values)
 
@@ -248,6 +257,7 @@ class Sparse(Tensor):
         """
         from jax.experimental.sparse import BCOO
 
+        self.check_one("tensors.Sparse.to_bcoo")
         options = {"indices_sorted": True, "unique_indices": True}
         return BCOO((self.values, self.indices), shape=self.shape, **options)
 
@@ -369,6 +379,10 @@ class Sparse(Tensor):
         of_zero = lambda m: f(m, jnp.zeros_like(m))  # noqa: E731
         return _elementwise.entrywise(of_zero, [model], [], columns, precision=precision)
 
+    def check_one(self, name: str) -> None:
+        """Values of more dimensions are those of a batch, which `vmap` takes apart."""
+        _check.one_tensor(name, self.values.shape, self._at[0].shape)
+
     def check_zeros(self, name: str, what: str) -> None:
         """Up to 2³¹ of them, unless what they give is known."""
         if self.unstored == "zero":
@@ -466,7 +480,7 @@ class Sparse(Tensor):
         """How many entries are known and count."""
         w = self.entry_weights
         every = super().observations() if self.unstored == "zero" else float(self.visited)
-        return every if w is None else every - jnp.sum(w == 0).astype(w.dtype)
+        return every if w is None else every - jnp.sum(w == 0).astype(accumulator(w.dtype))
 
     def astype(self, dtype: DTypeLike) -> "Sparse":
         """The same tensor in another precision: values may become complex, weights stay real."""

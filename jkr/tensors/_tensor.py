@@ -221,6 +221,9 @@ class Tensor(ABC):
         """Whether sums over entries are differences of larger ones, so that they lose digits."""
         return False
 
+    def check_one(self, name: str) -> None:  # noqa: B027 (few can be several)
+        """Refuse a batch of tensors where one is needed, in the name of a function."""
+
     def check_zeros(self, name: str, what: str) -> None:  # noqa: B027 (few have any)
         """Refuse, in the name of a function, to visit more zeros one by one than there is time."""
 

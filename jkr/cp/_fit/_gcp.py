@@ -3,6 +3,8 @@
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -18,6 +20,9 @@ from jkr.tensors._tensor import Tensor
 if TYPE_CHECKING:
     import optax
 
+_VISIBLE = 1024  # times eps: what a first step may gain at least, relative to the objective
+_SHARE = 0.1  # of the parameters' length: how far it may go for that
+
 
 class GCP(Solver):
     """Generalised CP with its options bound; call it as `solver(tensor, rank, key=…)`.
@@ -26,7 +31,7 @@ class GCP(Solver):
     states `GCPState`.
 
     Args:
-        optimizer: any of optax; `optax.lbfgs()`, if not given.
+        optimizer: any of optax; its L-BFGS, the first step long enough to be seen, if not given.
         tol: smallest relative change of the objective, a scalar.
         max_iters: largest number of steps.
         **options: those of `Solver`.
@@ -123,6 +128,29 @@ def gcp(
 
 @cache
 def _lbfgs() -> "optax.GradientTransformation":
+    """L-BFGS of optax, its first step long enough to be seen.
+
+    That step is as long as the gradient where this is below one: near a saddle, where a start at
+    random often is, it changes nothing but the last digits of the objective, and the line search
+    takes it for the end.
+    """
     import optax  # here, because it costs import time
 
-    return optax.lbfgs()
+    def init(params: Any) -> Array:
+        return jnp.ones((), bool)
+
+    def first_step(updates: Any, state: Any, params: Any = None, **seen: Any) -> tuple[Any, Any]:
+        length, size = optax.tree_utils.tree_norm(updates), optax.tree_utils.tree_norm(params)
+        gain: Any = optax.tree_utils.tree_vdot(updates, seen["grad"])
+        visible = _VISIBLE * jnp.finfo(length.dtype).eps * jnp.abs(seen["value"])
+        most = _SHARE * size / jnp.where(length > 0, length, 1)
+        longer = jnp.minimum(visible / jnp.where(gain > 0, gain, 1), most)
+        longer = jnp.where(state & (gain > 0), jnp.maximum(longer, 1), 1)
+        return jax.tree.map(lambda u: longer.astype(u.dtype) * u, updates), jnp.zeros((), bool)
+
+    return optax.chain(
+        optax.scale_by_lbfgs(),
+        optax.GradientTransformationExtraArgs(init, first_step),
+        optax.scale(-1),
+        optax.scale_by_zoom_linesearch(20, initial_guess_strategy="one"),
+    )

@@ -66,7 +66,7 @@ MESSAGES = {
     ),
     BAD_DATA: (
         "the tensor holds NaN or inf, or entries that the loss is not for; where they are missing, "
-        "pass entry_weights=jnp.isfinite(tensor)"
+        "pass entry_weights=jnp.isfinite(tensor), or leave them out of a Sparse"
     ),
     BAD_WEIGHTS: "entry_weights need to be finite, nonnegative and not all zero",
     STALLED: (

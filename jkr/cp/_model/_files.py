@@ -44,7 +44,7 @@ def save(path: str | os.PathLike[str], cp: CPTensor) -> None:
         True
     """
     arrays: dict[str, Any] = named("cp.save", cp)
-    replace(Path(path), lambda file: np.savez(file, **arrays))
+    replace(_check.path("cp.save", path), lambda file: np.savez(file, **arrays))
 
 
 def load(path: str | os.PathLike[str]) -> CPTensor:
@@ -67,8 +67,9 @@ def load(path: str | os.PathLike[str]) -> CPTensor:
         ...     jkr.cp.load(f"{folder}/m.npz").shape
         (4, 5)
     """
+    file = _check.path("cp.load", path)
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             names = {name for name in stored.files if name.startswith("factor_")}
             ordered = ["weights", *(f"factor_{n}" for n in range(max(len(names), 1)))]
             arrays = [stored[name] for name in ordered]
@@ -102,6 +103,8 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         with temporary.open("xb") as file:
             write(file)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            raise type(error)(error.errno, error.strerror, str(path)) from None
         raise

@@ -17,7 +17,7 @@ from jkr._linalg._psd import inverse_root, psd_solve, rows_by_roots
 from jkr._linalg._small import gram
 from jkr._mesh import any_mesh
 from jkr._products._hadamard import hadamard
-from jkr.cp._fit._result import CONVERGED, unless_bad
+from jkr.cp._fit._result import BAD_DATA, CONVERGED, unless_bad
 from jkr.cp._fit._solver import refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor, checked, phase
 from jkr.tensors._as_tensor import as_tensor
@@ -50,8 +50,8 @@ def core_consistency(
 
     Raises:
         ValueError: no CP model; a tensor of another shape than the model, of order below 2 or with
-            an empty mode; entry weights that are complex, of another shape, negative, not finite or
-            all zero (NaN where they are traced).
+            an empty mode; NaN or inf in it; entry weights that are complex, of another shape,
+            negative, not finite or all zero. Where these are traced, NaN.
 
     Example:
         >>> import jax, jkr
@@ -66,14 +66,13 @@ def core_consistency(
     made = as_tensor(name, tensor, entry_weights)
     _check.same_shape(name, tuple(a.shape[0] for a in factors), made.shape)
     found, status = _core_consistency(CPTensor(weights, factors), made)
-    if not made.uniform:
-        refuse_bad_data(name, status)
+    refuse_bad_data(name, status)
     return found
 
 
 @jax.jit
 def _core_consistency(model: CPTensor, tensor: Tensor) -> tuple[Array, Array]:
-    """Core consistency, and the status of the entry weights, if there are any."""
+    """Core consistency, and the status of data and entry weights."""
     like, *leaves = promoted(jnp.zeros((), tensor.dtype), model.weights, *model.factors)
     dtype, wide = like.real.dtype, accumulator(like.dtype)
     weights, *factors = (a.astype(wide) for a in leaves)
@@ -87,15 +86,18 @@ def _core_consistency(model: CPTensor, tensor: Tensor) -> tuple[Array, Array]:
     shares = (share * phase(weights), *(share,) * (order - 1))
     evens = [unit * s[None, :] for unit, s in zip(units, shares, strict=True)]
     projected = times(tensor.project(evens), 1 / unit)
-    status = jnp.asarray(CONVERGED)
     if tensor.uniform:
+        # A model that is not finite gives NaN; data that are not are refused.
+        known = [jnp.all(jnp.isfinite(a)) for a in evens]
+        bad = jnp.all(jnp.stack(known)) & ~jnp.all(jnp.isfinite(projected))
+        status = jnp.where(bad, BAD_DATA, CONVERGED)
         solves = [lambda rows, a=a: psd_solve(gram(a, a), rows.T).T for a in evens]
         core = _mode_by_mode(solves, projected)
     else:
         scale = tensor.scale()
         core = _core_of_observed(tensor, scale, evens, projected)
         core = jnp.where(scale.status == GOOD, core, jnp.nan)
-        status = unless_bad(scale, status)
+        status = unless_bad(scale, CONVERGED)
     rank = weights.shape[0]
     diagonal = core[(jnp.arange(rank),) * order]
     total = jnp.sum((core * core.conj()).real) - 2 * jnp.sum(diagonal.real) + rank

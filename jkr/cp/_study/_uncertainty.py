@@ -75,7 +75,7 @@ def condition(cp: CPTensor | CPResult, *, entry_weights: ArrayLike | None = None
 
     Raises:
         ValueError: no CP model, or one of order below 2; entry weights that are complex, of another
-            shape, or bad (traced, they give NaN).
+            shape, or bad (traced, they give NaN), or beside a model of more than 32768 parameters.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -89,9 +89,10 @@ def condition(cp: CPTensor | CPResult, *, entry_weights: ArrayLike | None = None
     """
     name = "cp.condition"
     model = _model(name, cp)
-    w = _check.weights_if_any(name, entry_weights, model.shape)
-    if w is None:
+    if entry_weights is None:
         return _condition(model)
+    _check.few_parameters(name, model.shape, model.rank)
+    w = _check.entry_weights(name, entry_weights, model.shape)
     found, status = _condition_of_observed(model, w)
     refuse_bad_data(name, status)
     return found
@@ -161,7 +162,7 @@ def standard_errors(
             fitted to the tensor.
         tensor: T (I_1, …, I_N).
         entry_weights: W (I_1, …, I_N), inversely proportional to the variance of the noise; zeros
-            are unobserved. A matrix of (R Σₙ I_n)² entries is formed.
+            are unobserved. With them a matrix of (R Σₙ I_n)² entries is formed.
 
     Returns:
         CPTensor of the standard errors of the weights λ, (R,), and of the unit columns, (I_n, R),
@@ -171,7 +172,8 @@ def standard_errors(
     Raises:
         ValueError: no CP model, or one of order below 2; a tensor of another shape or with an empty
             mode; NaN or inf in it; entry weights that are complex, of another shape, negative, not
-            finite or all zero. Where these are traced, all is NaN.
+            finite or all zero, or beside a model of more than 32768 parameters. Where these are
+            traced, all is NaN.
 
     Example:
         >>> import jax, jkr
@@ -191,6 +193,8 @@ def standard_errors(
     made = as_tensor(name, tensor, entry_weights)
     _check.same_shape(name, model.shape, made.shape)
     _check.weights_that_are_arrays(name, made.uniform or isinstance(made, Dense | Sparse))
+    if not made.uniform:
+        _check.few_parameters(name, model.shape, model.rank)
     errors, status = _standard_errors(model, made)
     refuse_bad_data(name, status)
     return errors
