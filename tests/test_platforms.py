@@ -204,12 +204,14 @@ def test_both_ways_of_solving_agree(kind, dtype, minimum_norm, rng):
 
     x = solve(G, b)
     F = _psd._eliminated_root(G, minimum_norm=minimum_norm)
-    expected = _psd.implicit_solve(G, b, lambda v: F.conj().T @ (F @ v))
+    expected = _psd.implicit_solve(lambda v: G @ v, b, lambda v: F.conj().T @ (F @ v))
     # Where one way sees a full rank, so does the other; conditions differ by the kind.
     tolerance = {"nearly singular": 1e-3}.get(kind, 1e-9)
     assert_allclose(x, expected, atol=tolerance * abs(expected).max())
     exact = jax.jvp(
-        lambda G, b: _psd.implicit_solve(G, b, lambda v: F.conj().T @ (F @ v)), (G, b), (G, 2 * b)
+        lambda G, b: _psd.implicit_solve(lambda v: G @ v, b, lambda v: F.conj().T @ (F @ v)),
+        (G, b),
+        (G, 2 * b),
     )
     found = jax.jvp(solve, (G, b), (G, 2 * b))
     assert_allclose(found[1], exact[1], atol=tolerance * abs(exact[1]).max())

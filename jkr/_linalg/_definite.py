@@ -59,7 +59,7 @@ def definite_inverse(G: Array) -> tuple[Callable[[Array], Array], Array]:
     by_cholesky = partial(with_care, _factorised, _swept)
     inverse, singular = lax.platform_dependent(scaled, cpu=_swept, default=by_cholesky)
     inverse = scale[:, None] * inverse * scale[None, :]
-    return lambda b: implicit_solve(G, b, lambda v: matmul(inverse, v)), singular
+    return lambda b: implicit_solve(partial(matmul, G), b, partial(matmul, inverse)), singular
 
 
 def _factorised(A: Array) -> tuple[tuple[Array, Array], Array]:

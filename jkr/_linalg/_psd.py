@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr._linalg._loops import alike, cond, fori_loop, while_loop
-from jkr._linalg._small import gram, matmul
+from jkr._linalg._small import TINY, gram, matmul
 
 DOUBT = 16  # times rounding that pivots of Cholesky's are to exceed
 
@@ -56,22 +56,24 @@ def psd_solve(G: Array, b: Array, *, minimum_norm: bool = True) -> Array:
     if G.shape[0] == 0:
         return b
     G, b = alike(G, b)
-    F = inverse_root(G, minimum_norm=minimum_norm)
-    return implicit_solve(G, b, partial(_normal, F))
+    return _solved_by(inverse_root(G, minimum_norm=minimum_norm), G, b)
 
 
-def implicit_solve(G: Array, b: Array, inverse: Callable[[Array], Array]) -> Array:
-    """Solution of G x = b, G Hermitian, by v to G⁺v, refined once, whose derivative is not taken.
+def implicit_solve(
+    multiply: Callable[[Array], Array],
+    b: Array,
+    inverse: Callable[[Array], Array],
+    refinement: Callable[[Array], Array] | None = None,
+) -> Array:
+    """Solution of G x = b, G Hermitian, of v to G v and v to G⁺v, whose derivative is not taken.
 
-    Derivatives (R3) are those of the equation, one more solve each: `lax.custom_linear_solve`.
+    It is refined once, by another inverse if one is given. Derivatives (R3) are those of the
+    equation, one more solve each: `lax.custom_linear_solve`.
     """
-
-    def multiply(v: Array) -> Array:
-        return matmul(G, v)
 
     def solve(multiply, v: Array) -> Array:
         x = inverse(v)
-        return x + inverse(v - multiply(x))
+        return x + (refinement or inverse)(v - multiply(x))
 
     def transpose_solve(multiply, v: Array) -> Array:
         # Gᵀ = conj(G), so Gᵀx = v is G conj(x) = conj(v).
@@ -105,7 +107,20 @@ def trusted_solve(G: Array, b: Array) -> Array:
         return b
     G, b = alike(G, b)
     F, regular = _cholesky_root(lax.stop_gradient(G))
-    return implicit_solve(G, b, partial(_normal, jnp.where(regular, F, jnp.nan)))
+    return _solved_by(jnp.where(regular, F, jnp.nan), G, b)
+
+
+def _solved_by(F: Array, G: Array, b: Array) -> Array:
+    """Solution of G x = b, (R,) or (R, k), with G⁺ = FᴴF.
+
+    Many right-hand sides come as rows of a factor, and are read and written where they lie. Each
+    product is a pass over them, so they are refined by G⁺ itself: √cond of the digits that it loses
+    are those of what is small already.
+    """
+    if G.shape[0] * b.size <= TINY:
+        return implicit_solve(partial(matmul, G), b, lambda v: gram(F, matmul(F, v)))
+    rows, inverse = (lambda A: lambda v: matmul(v, A.T)), gram(F, F)
+    return implicit_solve(rows(G), b.T, partial(rows_by_roots, F), rows(inverse)).T
 
 
 def _eliminated_root(G: Array, *, minimum_norm: bool) -> Array:
@@ -224,8 +239,3 @@ def eliminate(G: Array, tolerance: float) -> tuple[Array, Array]:
     )
     GE, pivots, _ = fori_loop(0, R, step, start)
     return GE[:, R:], pivots
-
-
-def _normal(F: Array, v: Array) -> Array:
-    """FᴴF v."""
-    return gram(F, matmul(F, v))

@@ -15,12 +15,12 @@ from jax import Array, lax
 from jkr._linalg._dtypes import Precision, accumulator, full
 from jkr._products._hadamard import hadamard
 
-_TINY = 2048  # multiplications
+TINY = 2048  # multiplications
 
 
 def matmul(a: Array, b: Array, precision: Precision = None) -> Array:
     """A B, in the accumulator's dtype."""
-    if a.ndim > 1 and b.ndim > 1 and a.shape[-2] * a.shape[-1] * b.shape[-1] <= _TINY:
+    if a.ndim > 1 and b.ndim > 1 and a.shape[-2] * a.shape[-1] * b.shape[-1] <= TINY:
         wide = accumulator(a.dtype)
         return jnp.sum(a[..., :, :, None].astype(wide) * b[..., None, :, :].astype(wide), axis=-2)
     return jnp.matmul(a, b, precision=full(precision), preferred_element_type=accumulator(a.dtype))

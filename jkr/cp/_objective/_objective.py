@@ -23,7 +23,7 @@ from jax.typing import DTypeLike
 
 from jkr._contractions import _elementwise
 from jkr._linalg._dtypes import Precision
-from jkr._linalg._norms import column_norms, squared_distance, unit_columns
+from jkr._linalg._norms import column_norms, squared_distance, times, unit_columns
 from jkr._linalg._small import by_pairs, framed, gram, product_of_others
 from jkr._linalg._tangent_space import cross_gram, tangent_matrix
 from jkr._linalg._tangents import curvature, with_derivative
@@ -262,7 +262,7 @@ class Objective:
             return term.tensor.entrywise(both, model, conjugate, **options)[1]
         ys = tensor_mttkrps(term.tensor, conjugate, self.precision)
         if term.unit is not None:
-            ys = [y / term.unit.astype(y.dtype) for y in ys]
+            ys = [times(y, 1 / term.unit) for y in ys]
         return residual_mttkrps(weights, factors, [gram(a, a) for a in factors], ys)
 
     def _penalties(self, weights: Array, free: Factors) -> Array:

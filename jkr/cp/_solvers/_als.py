@@ -24,7 +24,7 @@ from jax import Array, lax
 
 from jkr import _check
 from jkr._linalg._hals import hals
-from jkr._linalg._norms import square_root, unit_columns, unit_columns_in_range
+from jkr._linalg._norms import square_root, times, unit_columns, unit_columns_in_range
 from jkr._linalg._psd import trusted_solve, with_care
 from jkr._linalg._small import framed, gram, row_products
 from jkr.cp import losses
@@ -195,7 +195,7 @@ def _scaled(problem: Objective, amount: Array, *, data: bool = False) -> Array:
     """An MTTKRP (of the data), or a Gram, in the units of the problem."""
     (term,) = problem.terms
     if data and term.unit is not None:
-        amount = amount / term.unit.astype(amount.dtype)
+        amount = times(amount, 1 / term.unit)
     return term.times_weight(amount)
 
 
