@@ -22,6 +22,7 @@ SUITES = (
     "entrywise",
     "mttkrp",
     "sparse",
+    "sparse_fits",
     "relations",
     "loss",
     "products",
