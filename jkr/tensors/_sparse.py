@@ -237,6 +237,9 @@ class Sparse(Tensor):
     def to_dense(self) -> Array:
         """The dense array, zeros or NaN where nothing is stored; without entry weights.
 
+        Raises:
+            ValueError: a batch of tensors, outside `vmap`.
+
         Example:
             >>> import jkr
             >>> jkr.tensors.Sparse([[0, 1]], [2.0], (2, 2), unstored="zero").to_dense()
@@ -249,6 +252,9 @@ class Sparse(Tensor):
 
     def to_bcoo(self) -> Any:
         """A `jax.experimental.sparse.BCOO` of the stored entries, without their weights.
+
+        Raises:
+            ValueError: a batch of tensors, outside `vmap`.
 
         Example:
             >>> import jkr

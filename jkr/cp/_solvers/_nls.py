@@ -57,6 +57,7 @@ _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
 
 
 Solve = Callable[[Factors], Factors]
+InexactSolve = Callable[[Factors, Array], Factors]  # to a relative residual, where steps are taken
 
 
 class NLSState(NamedTuple):
@@ -156,10 +157,10 @@ class GaussNewton(Algorithm):
         slope = problem.stationarity(weights, free, slopes, state.scale)
         # As exact as the gradient is small: far from the end more would be wasted.
         tolerance = jnp.minimum(_INEXACT, jnp.sqrt(slope))
-        system = _System.at(problem, weights, free, moving, state.damping, tolerance)
-        d = system.solve(tuple(-g for g in slopes))
+        system = _System.at(problem, weights, free, moving, state.damping)
+        d = system.solve(tuple(-g for g in slopes), tolerance)
         predicted = system.predicted(slopes, d)
-        a = system.solve(tuple(-b for b in system.bend(d)))
+        a = system.solve(tuple(-b for b in system.bend(d)), jnp.full_like(tolerance, _INEXACT))
         bends = _norm(a) <= _BEND * _norm(d)
         moved = tuple(
             x + v + jnp.where(bends, 0.5 * w, 0) for x, v, w in zip(free, d, a, strict=True)
@@ -214,7 +215,7 @@ class _System(NamedTuple):
     moving_part: Solve
     free: Factors
     damping: Array
-    inverse: Solve
+    inverse: InexactSolve
 
     @classmethod
     def at(
@@ -224,7 +225,6 @@ class _System(NamedTuple):
         free: Factors,
         moving: Factors,
         damping: Array,
-        tolerance: Array,
     ) -> "_System":
         blocks = problem.curvature(weights, free)
         steepest = [jnp.max(jnp.diagonal(G, axis1=-2, axis2=-1).real) for G in blocks]
@@ -240,14 +240,14 @@ class _System(NamedTuple):
             return tuple(rows_by_roots(F, v) for F, v in zip(roots, vs, strict=True))
 
         if _by_columns(problem):
-            inverse = _inverse_by_columns(problem, weights, free, mu, by_blocks, tolerance)
+            inverse = _inverse_by_columns(problem, weights, free, mu, by_blocks)
         else:
-            inverse = _inverse(problem, weights, free, moving_part, mu, by_blocks, tolerance)
+            inverse = _inverse(problem, weights, free, moving_part, mu, by_blocks)
         return cls(problem.gauss_newton(weights, free), moving_part, free, mu, inverse)
 
-    def solve(self, b: Factors) -> Factors:
+    def solve(self, b: Factors, tolerance: Array) -> Factors:
         """(JᴴHJ + μI)⁻¹ b on what moves."""
-        return self.moving_part(self.inverse(self.moving_part(b)))
+        return self.moving_part(self.inverse(self.moving_part(b), tolerance))
 
     def bend(self, d: Factors) -> Factors:
         """JᴴH times the second derivative of the model along d."""
@@ -272,8 +272,7 @@ def _inverse_by_columns(
     free: Factors,
     mu: Array,
     by_blocks: Solve,
-    tolerance: Array,
-) -> Solve:
+) -> InexactSolve:
     """(JᴴJ + μI)⁻¹ in the span of each factor's columns, min(I, R) coordinates, and beyond it.
 
     There the matrix is that of the coordinates of the factors; beyond, its diagonal blocks.
@@ -281,12 +280,12 @@ def _inverse_by_columns(
     bases = [basis(a) for a in free]
     turned = lambda vs: tuple(gram(q, v) for q, v in zip(bases, vs, strict=True))  # noqa: E731
     back = lambda vs: tuple(matmul(q, v) for q, v in zip(bases, vs, strict=True))  # noqa: E731
-    inside = _inverse(problem, weights, turned(free), lambda vs: vs, mu, by_blocks, tolerance)
+    inside = _inverse(problem, weights, turned(free), lambda vs: vs, mu, by_blocks)
 
-    def inverse(b: Factors) -> Factors:
+    def inverse(b: Factors, tolerance: Array) -> Factors:
         within = turned(b)
         rest = by_blocks(tuple(v - w for v, w in zip(b, back(within), strict=True)))
-        return tuple(v + w for v, w in zip(back(inside(within)), rest, strict=True))
+        return tuple(v + w for v, w in zip(back(inside(within, tolerance)), rest, strict=True))
 
     return inverse
 
@@ -298,8 +297,7 @@ def _inverse(
     moving_part: Solve,
     mu: Array,
     by_blocks: Solve,
-    tolerance: Array,
-) -> Solve:
+) -> InexactSolve:
     """(JᴴHJ + μI)⁻¹ by the matrix written out, where that is small, or by conjugate gradients."""
     if problem.by_grams and problem.penalty is None and sum(a.size for a in free) <= _WRITTEN_OUT:
         return _inverse_written_out(problem, weights, free, moving_part, mu)
@@ -313,21 +311,21 @@ def _inverse(
     def precondition(v: Array) -> Array:
         return flat(moving_part(by_blocks(moving_part(back(v)))))
 
-    return lambda b: back(
+    return lambda b, tolerance: back(
         solve_symmetric(multiply, precondition, flat(b), steps=_STEPS, tolerance=tolerance)
     )
 
 
 def _inverse_written_out(
     problem: Objective, weights: Array, free: Factors, moving_part: Solve, mu: Array
-) -> Solve:
+) -> InexactSolve:
     """The same by a matrix of Grams, complex where the factors are."""
     ones, back = ravel_pytree(tuple(map(jnp.ones_like, free)))
     moves = ravel_pytree(moving_part(back(ones)))[0] != 0
     S = problem.gauss_newton_matrix(weights, free)
     S = jnp.where(moves[:, None] & moves[None, :], S, 0)
     solve, _ = definite_inverse(S + mu.astype(S.dtype) * jnp.eye(len(S), dtype=S.dtype))
-    return lambda b: back(solve(ravel_pytree(b)[0]))
+    return lambda b, _: back(solve(ravel_pytree(b)[0]))
 
 
 def _norm(vs: Factors) -> Array:
