@@ -3,7 +3,7 @@
 Counts are Poisson, one entry in a hundred not zero, and all methods start from the same model; a
 method's likelihood is that of the model it returns, whatever it watched. Ratings are 5 M of 10⁹
 entries of a model of rank 5, with 1 % noise. The memory is the most that the process ever held,
-data and compilation included. The first call is not timed, except of peers.
+data and compilation included. The first call is not timed, except of peers; the second is, once.
 """
 
 import json

@@ -1375,8 +1375,8 @@ ERRORS = [
     ),
     (
         lambda: Sparse.of(jax.experimental.sparse.CSR.fromdense(np.eye(2)), unstored="zero"),
-        "tensors.Sparse.of: takes a CSR of JAX by way of SciPy's, of (x.data, x.indices, x.indptr) "
-        "and x.shape",
+        "tensors.Sparse.of: takes no CSR of JAX: pass scipy.sparse.csr_array((x.data, x.indices, "
+        "x.indptr), shape=x.shape)",
     ),
     (
         lambda: cp.standard_errors(model(10**5, 10**5), scattered(10**5, "missing")),
@@ -1391,9 +1391,14 @@ ERRORS = [
         f"cp.core_consistency: {BAD}",
     ),
     (
+        lambda: plot.residuals(model(2, 3), model(2, 3)),
+        "plot.residuals: tensor needs to be Dense, got CPTensor",
+    ),
+    (
         lambda: plot.missing(scattered(10**5)),
-        "plot.missing: draws zeros that are not stored, too, of up to 6.7e+07 entries, got 1e+10 "
-        "of (100000, 100000); the same entries as unstored='missing' draw the stored ones",
+        "plot.missing: draws zeros that are not stored, too, of tensors of up to 6.7e+07 entries, "
+        "got 1e+10 of (100000, 100000); make it with unstored='missing' to draw the stored ones "
+        "alone",
     ),
     (
         lambda: Sparse.of(batched(), unstored="zero"),

@@ -125,8 +125,16 @@ def test_sparse_tensors_are_drawn_as_arrays_are(rng):
         one, other = (plot.residuals(truth, made) for made in (sparse, dense))
         assert_allclose(drawn(one), drawn(other), rtol=1e-12)
         assert one.get_suptitle() == other.get_suptitle()
-    big = Sparse([[0, 1, 2]], [1.0], (10**4,) * 3, unstored="missing")
-    assert plot.missing(big).get_suptitle() == f"100.0 % of {10**12} entries are missing"
+    long = (1300, 5, 700)  # the map's cells hold several rows
+    seen = rng.uniform(size=long) < 0.3
+    sparse = Sparse(np.argwhere(seen), np.ones(seen.sum()), long, unstored="missing")
+    one, other = plot.missing(sparse), plot.missing(np.where(seen, 1, np.nan), modes=list("abc"))
+    maps = [figure.axes[3].images[0] for figure in (one, other)]
+    assert_allclose(maps[0].get_array(), maps[1].get_array(), atol=1e-12)
+    assert maps[0].get_array().shape[1] in (5, 500)
+    assert_allclose(100 - 100 * seen.mean(), np.mean(maps[0].get_array()), atol=0.5)
+    tiny = Sparse([[0, 1]], [1.0], (2, 2), unstored="zero", entry_weights=[1e-30])
+    assert plot.missing(tiny).get_suptitle() == "0.0 % of 4 entries are missing"
 
 
 def test_residuals_along_each_mode():

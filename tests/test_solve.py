@@ -91,13 +91,33 @@ def test_repeated_columns_share_the_answer_and_have_finite_derivatives(rng):
     assert all(np.isfinite(z).all() for z in (*gradients, hessian))
 
 
-def test_the_derivative_equals_that_of_a_dense_solve(rng):
-    G, b = gram(rng, np.linspace(1, 2, 4), "float64"), rng.standard_normal((4, 2))
-    tangents = (rng.standard_normal((4, 4)), rng.standard_normal((4, 2)))
+@pytest.mark.parametrize("shape", [(4, 2), (12, 30), (50,)])  # few right-hand sides, many, one
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_the_derivative_equals_that_of_a_dense_solve(shape, dtype, rng):
+
+    def draw(*s):
+        x = rng.standard_normal(s)
+        return x + 1j * rng.standard_normal(s) if dtype == "complex128" else x
+
+    R = shape[0]
+    G, b = gram(rng, np.linspace(1, 2, R), dtype), draw(*shape)
+    tangents = (draw(R, R), draw(*shape))
     ours = jax.jit(lambda *a: jax.jvp(psd_solve, *a))((G, b), tangents)
     dense = jax.jit(lambda *a: jax.jvp(jnp.linalg.solve, *a))((G, b), tangents)
-    for z, y in zip(ours, dense, strict=True):
-        assert_allclose(z, y, atol=1e-12)
+    back = [
+        jax.jit(lambda G, b, f=f: jax.vjp(f, G, b)[1](2 * b)) for f in (psd_solve, jnp.linalg.solve)
+    ]
+    for z, y in zip((*ours, *back[0](G, b)), (*dense, *back[1](G, b)), strict=True):
+        assert_allclose(z, y, atol=1e-11)
+    both = jax.jit(jax.vmap(psd_solve, (None, 0)))(G, jnp.stack([b, 2 * b]))
+    assert_allclose(both[1], 2 * ours[0], atol=1e-12)
+
+
+def test_small_numbers(rng):
+    G, b = gram(rng, np.linspace(1e-4, 1, 20), "float32"), np.full((20, 30), 1e-5, "float32")
+    x = solve(np.float32(1e-30) * G, b)
+    assert_allclose(1e-30 * G.astype(float) @ np.asarray(x, float), b, rtol=1e-3)
+    assert np.isfinite(solve(np.float32(1e-37) * G, b)).all()  # few digits are left
 
 
 def test_vmap_mixes_regular_and_singular(rng):

@@ -280,6 +280,8 @@ def test_conversions():
     for other in others:
         made = Sparse.of(other, unstored="zero")
         assert np.array_equal(made.to_dense(), x)
+    cube = np.stack([x, 2 * x, 0 * x])
+    assert np.array_equal(Sparse.of(scipy.coo_array(cube), unstored="zero").to_dense(), cube)
     holes = np.where(x == 0, np.nan, x)
     with pytest.raises(ValueError, match="unstored='missing' goes with a masked array"):
         Sparse.of(np.ma.masked_equal(x, 0), unstored="zero")

@@ -80,7 +80,7 @@ def indices_of_entries(name: str, given: Any, shape: Sizes) -> Array:
         known = np.asarray(given).reshape(-1, len(shape))
         outside = np.any((known < -np.asarray(shape)) | (known >= np.asarray(shape)), axis=1)
         _refuse_first(name, outside, f"indices need to be within {shape}", known)
-    # Wider and unsigned integers are not cut to 32 bits, but moved to the nearest of them.
+    # A cast to 32 bits would wrap around: clip first.
     limits = jnp.iinfo(found.dtype)
     low, high = max(limits.min, -_MOST), min(limits.max, _MOST)
     found = jnp.clip(found, low, high).astype(jnp.int32)
@@ -154,9 +154,9 @@ def few_zeros(name: str, shape: Sequence[int], most: int) -> None:
     """Zeros that are not stored, and few enough to be drawn."""
     if prod(shape) > most:
         raise ValueError(
-            f"{name}: draws zeros that are not stored, too, of up to {most:.2g} entries, got "
-            f"{prod(shape):.2g} of {tuple(shape)}; the same entries as unstored='missing' draw the "
-            "stored ones"
+            f"{name}: draws zeros that are not stored, too, of tensors of up to {most:.2g} "
+            f"entries, got {prod(shape):.2g} of {tuple(shape)}; make it with unstored='missing' to "
+            "draw the stored ones alone"
         )
 
 
@@ -186,15 +186,15 @@ def stored_entries(name: str, x: Any, unstored: str) -> tuple[Any, Any, Sizes]:
         return np.asarray(x.indices)[inside], x.data[inside], x.shape
     if hasattr(x, "indptr"):  # CSR and CSC of JAX
         raise ValueError(
-            f"{name}: takes a {type(x).__name__} of JAX by way of SciPy's, of (x.data, x.indices, "
-            "x.indptr) and x.shape"
+            f"{name}: takes no {type(x).__name__} of JAX: pass scipy.sparse."
+            f"{type(x).__name__.lower()}_array((x.data, x.indices, x.indptr), shape=x.shape)"
         )
-    if hasattr(x, "row") and hasattr(x, "col"):  # COO of JAX, and older ones of SciPy
-        return np.stack([np.asarray(x.row), np.asarray(x.col)], axis=1), x.data, x.shape
     if hasattr(x, "coords") and hasattr(x, "data"):  # pydata and SciPy
         if getattr(x, "fill_value", 0) != 0:
             raise ValueError(f"{name}: needs a fill_value of 0, got {x.fill_value}")
         return np.stack(tuple(x.coords), axis=1), x.data, x.shape
+    if hasattr(x, "row") and hasattr(x, "col"):  # COO of JAX, and older ones of SciPy
+        return np.stack([np.asarray(x.row), np.asarray(x.col)], axis=1), x.data, x.shape
     if unstored == "zero" and np.ma.isMaskedArray(x) and np.ma.getmaskarray(x).any():
         raise ValueError(
             f"{name}: masked entries are not known, so that unstored='missing' goes with a masked "

@@ -8,7 +8,8 @@ Elimination with diagonal pivoting gives E with E G Eᴴ = D diagonal. Pivots th
 to rounding give F = D^{-½}E, so that x = Fᴴ(F b). The rows of E without a pivot span the null
 space of G; projecting on its complement makes the answer the one of minimum norm. One step of
 iterative refinement, x += FᴴF(b − G x), brings the residual down to rounding, where multiplying
-with an explicit inverse may leave a factor √cond(G).
+with an explicit inverse may leave a factor √cond(G). Of many right-hand sides the refinement alone
+is by G⁺ written out.
 
 On an accelerator elimination is R steps of several kernels each, and F = L⁻¹ of a Cholesky
 factorisation G = LLᴴ takes a sixth of the time (R = 32, H100). It is used where G is regular beyond
@@ -65,10 +66,10 @@ def implicit_solve(
     inverse: Callable[[Array], Array],
     refinement: Callable[[Array], Array] | None = None,
 ) -> Array:
-    """Solution of G x = b, G Hermitian, of v to G v and v to G⁺v, whose derivative is not taken.
+    """Solution of G x = b, G Hermitian, by `multiply`, v to G v, and `inverse`, v to G⁺v.
 
-    It is refined once, by another inverse if one is given. Derivatives (R3) are those of the
-    equation, one more solve each: `lax.custom_linear_solve`.
+    It is refined once, by `refinement` if that is given. Derivatives (R3) are those of the
+    equation, one more solve each (`lax.custom_linear_solve`), not of the inverses.
     """
 
     def solve(multiply, v: Array) -> Array:
@@ -113,14 +114,15 @@ def trusted_solve(G: Array, b: Array) -> Array:
 def _solved_by(F: Array, G: Array, b: Array) -> Array:
     """Solution of G x = b, (R,) or (R, k), with G⁺ = FᴴF.
 
-    Many right-hand sides come as rows of a factor, and are read and written where they lie. Each
-    product is a pass over them, so they are refined by G⁺ itself: √cond of the digits that it loses
-    are those of what is small already.
+    Many right-hand sides are taken as rows, as they are in factors, so that nothing is transposed.
+    The refinement multiplies by G⁺ written out, one pass over them instead of two: that may lose
+    √cond of its digits, but it corrects what is small already.
     """
     if G.shape[0] * b.size <= TINY:
         return implicit_solve(partial(matmul, G), b, lambda v: gram(F, matmul(F, v)))
-    rows, inverse = (lambda A: lambda v: matmul(v, A.T)), gram(F, F)
-    return implicit_solve(rows(G), b.T, partial(rows_by_roots, F), rows(inverse)).T
+    by_rows = lambda A: lambda v: matmul(v, A.T)  # noqa: E731
+    refinement = by_rows(gram(F, F))
+    return implicit_solve(by_rows(G), b.T, partial(rows_by_roots, F), refinement).T
 
 
 def _eliminated_root(G: Array, *, minimum_norm: bool) -> Array:

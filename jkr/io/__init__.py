@@ -7,7 +7,8 @@ file                  holds                                        `read` gives
 `.txt`, or any other  Tensor Toolbox and pyttb: `sptensor`,        `jkr.tensors.Sparse`,
                       `tensor`, `matrix`, `ktensor`                NumPy array, `cp.CPTensor`
 `.npz`                `indices` or `coords`, `values` or `data`,   `jkr.tensors.Sparse`
-                      `shape`; indices from 0
+                      `shape`, and `entry_weights` if there
+                      are any; indices from 0
 `.npz`                `weights`, `factor_0`, …                     `cp.CPTensor`
 `.npy`, `.npz`        an array, NaN where entries are missing      NumPy array
 ====================  ===========================================  ==========================

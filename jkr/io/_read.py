@@ -57,7 +57,7 @@ def read(
         shape: of a sparse file. Without it, that of a `.tns` file is the largest index of each
             mode; give it if there are more. For text it is needed, too, where a mode has more than
             a million rows, and 8 for each entry, which looks like a damaged index.
-        compact: of a sparse file, as in `jkr.tensors.Sparse`.
+        compact: of a sparse file, as in `jkr.tensors.Sparse`; no matter to others.
 
     Returns:
         NumPy array, in which NaN marks missing entries; `jkr.tensors.Sparse`; or `cp.CPTensor`.

@@ -31,7 +31,8 @@ def write(path: str | os.PathLike[str], what: ArrayLike | Sparse | CPTensor) -> 
 
     Raises:
         ValueError: another suffix, or one for something else; no numbers, infinite ones, complex
-            or entry weights in text, or values that are not there yet, under `jit` or `vmap`.
+            numbers or entry weights in text, values that are not there yet, under `jit` or
+            `vmap`, or those of a batch of tensors.
 
     Example:
         >>> import jkr, pathlib, tempfile
@@ -67,9 +68,8 @@ def _parts(what: Any) -> tuple[str, dict[str, np.ndarray]]:
     _check.concrete(name, "works", what)
     if isinstance(what, Sparse):
         what.check_one(name)
+        _check.finite_values(name, what.values, what.entry_weights)
         values = _native(what.values)
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name}: values need to be finite")
         indices, shape = np.asarray(what.indices), np.asarray(what.shape)
         parts = {"indices": indices, "values": values, "shape": shape}
         if what.entry_weights is not None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import cast
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -15,7 +16,8 @@ from jkr.plot._style import DARK, MANY, Labels, described, draw, label_axis, pla
 from jkr.tensors import Dense, Sparse, Tensor
 from jkr.tensors._as_tensor import as_tensor
 
-_MOST = 1 << 26  # zeros that are drawn
+_MOST = 1 << 26  # entries of a tensor whose unstored zeros are drawn
+_CELLS = 500  # of a map along a mode
 
 
 def missing(
@@ -58,9 +60,12 @@ def missing(
     known = _Known("plot.missing", tensor, entry_weights)
     shape, order = known.shape, len(known.shape)
 
-    def percent(*kept: int) -> np.ndarray:
-        of_each = prod(shape) // prod(shape[m] for m in kept)
-        return 100 * (of_each - known.counts(*kept)) / of_each
+    def percent(*kept: int, cells: int | None = None) -> np.ndarray:
+        sizes = [len(_cells(shape[m], cells)) for m in kept]
+        widths = np.ix_(*(_cells(shape[m], cells) for m in kept))
+        of_each = prod((w.astype(float) for w in widths), start=np.ones(sizes))
+        of_each = of_each * (prod(shape) // prod(shape[m] for m in kept))
+        return 100 * (of_each - known.counts(*kept, cells=cells)) / of_each
 
     modes, labels = described("plot.missing", shape, modes, labels)
     figure = Figure(figsize=(max(3.0 * order, 7.0), 6.0), layout="constrained")
@@ -77,7 +82,8 @@ def missing(
     rows, columns = sorted(varied[:2])
     ax = below.subplots()
     image = ax.imshow(
-        percent(rows, columns),
+        percent(rows, columns, cells=_CELLS),
+        extent=(-0.5, shape[columns] - 0.5, shape[rows] - 0.5, -0.5),
         cmap="Greys",
         vmin=0,
         vmax=100,
@@ -189,8 +195,10 @@ class _Known:
             self._at: np.ndarray | None = at if seen is None else at[seen]
             self.data = data if seen is None else data[seen]
             return
-        array: Any = made.array if isinstance(made, Dense) else tensor
-        data = np.asarray(_check.data(name, array))
+        if not isinstance(made, Dense):
+            made = tensor  # as the message names it
+        _check.kinds(name, "tensor", [made], Dense)
+        data = np.asarray(cast(Dense, made).array)
         self._at, self._seen = None, ~np.isnan(data) if seen is None else seen
         self.data = data[self._seen]
 
@@ -198,24 +206,42 @@ class _Known:
         """The model at these entries."""
         return np.asarray(cp.full())[self._seen] if self._at is None else cp.at(self._at)
 
-    def sums(self, x: np.ndarray, *kept: int) -> np.ndarray:
-        """Of numbers of these entries, over all modes but those that are kept."""
+    def sums(self, x: np.ndarray, *kept: int, cells: int | None = None) -> np.ndarray:
+        """Of numbers of these entries, over all modes but those that are kept, in so many cells."""
         if self._at is None:
             whole = np.zeros(self.shape, x.dtype)
             whole[self._seen] = x
-            return whole.sum(axis=tuple(m for m in range(len(self.shape)) if m not in kept))
-        sizes = tuple(self.shape[m] for m in kept)
-        rows = np.ravel_multi_index(tuple(self._at[:, m] for m in kept), sizes) if kept else 0 * x
-        return np.bincount(rows.astype(int), x, minlength=prod(sizes)).reshape(sizes)
+            return self._by_cells(whole, kept, cells)
+        widths = [_cells(self.shape[m], cells) for m in kept]
+        rows = np.zeros(len(x), int)
+        for m, w in zip(kept, widths, strict=True):
+            rows = rows * len(w) + np.searchsorted(np.cumsum(w), self._at[:, m], side="right")
+        sizes = tuple(map(len, widths))
+        return np.bincount(rows, x, minlength=prod(sizes)).reshape(sizes)
 
-    def counts(self, *kept: int) -> np.ndarray:
+    def counts(self, *kept: int, cells: int | None = None) -> np.ndarray:
         """How many there are."""
-        return self.sums(np.ones(self.data.size, np.int64), *kept)
+        if self._at is None:
+            return self._by_cells(self._seen, kept, cells)
+        return self.sums(np.ones(self.data.size), *kept, cells=cells)
+
+    def _by_cells(self, whole: np.ndarray, kept: tuple[int, ...], cells: int | None) -> np.ndarray:
+        total = whole.sum(axis=tuple(m for m in range(len(self.shape)) if m not in kept))
+        for axis, m in enumerate(kept):
+            first = np.cumsum(w := _cells(self.shape[m], cells)) - w
+            total = np.add.reduceat(total, first, axis=axis)
+        return total
+
+
+def _cells(size: int, most: int | None) -> np.ndarray:
+    """How many indices of a mode each cell of a map holds: one, where the mode is short."""
+    count = size if most is None else min(size, most)
+    return np.diff(np.arange(count + 1) * size // count)
 
 
 def _with_zeros(x: Sparse) -> Dense:
     """All entries, zeros included."""
-    if x.entry_weights is None:
+    w = x.entry_weights
+    if w is None:
         return Dense(x.to_dense())
-    weights = x.with_values(x.entry_weights - 1).to_dense() + 1
-    return Dense(x.to_dense(), weights)
+    return Dense(x.to_dense(), jnp.ones(x.shape, w.dtype).at[tuple(x.indices.T)].set(w))

@@ -77,23 +77,23 @@ def layout(indices: np.ndarray, shape: Sequence[int], mode: int) -> Layout:
     blocks = -(-int(chunks.sum()) // _BLOCK)
     chunks[-1] += -int(chunks.sum()) % blocks  # of padding alone
     _check.few_chunks("tensors.Sparse", int(chunks.sum()) * width)
-    of = np.repeat(np.arange(len(counts), dtype=np.int32), chunks)  # which row a chunk is of
+    owner = np.repeat(np.arange(len(counts), dtype=np.int32), chunks)  # which row a chunk is of
     before = np.cumsum(chunks) - chunks
-    first = (np.arange(len(of)) - before[of]) * width  # of a chunk's entries, in its row
+    first = (np.arange(len(owner)) - before[owner]) * width  # of a chunk's entries, in its row
     others = [m for m in range(len(shape)) if m != mode]
-    sizes = blocks, width, len(of) // blocks
+    sizes = blocks, width, len(owner) // blocks
     found = [np.empty(sizes, np.int32) for _ in others]
     source = np.empty(sizes, np.int32)
     free = len(order)
     for k in range(width):
-        beyond = first + k >= counts[of]
-        entry = order[begin[of] + np.minimum(first + k, counts[of] - 1)]
+        beyond = first + k >= counts[owner]
+        entry = order[begin[owner] + np.minimum(first + k, counts[owner] - 1)]
         for array, m in zip(found, others, strict=True):
             array[:, k] = indices[entry, m].reshape(blocks, -1)
         extra = int(beyond.sum())
         entry[beyond] = np.arange(free, free + extra)
         source[:, k], free = entry.reshape(blocks, -1), free + extra
-    rows = jnp.asarray(keys[begin][of].reshape(blocks, -1))
+    rows = jnp.asarray(keys[begin][owner].reshape(blocks, -1))
     return Layout(tuple(map(jnp.asarray, found)), rows, jnp.asarray(source))
 
 

@@ -151,7 +151,8 @@ class Sparse(Tensor):
             Sparse.
 
         Raises:
-            ValueError: as `Sparse`; batch or dense dimensions; a fill value that is not zero.
+            ValueError: as `Sparse`; batch or dense dimensions, a batch of `Sparse`; a fill value
+                that is not zero.
 
         Example:
             >>> import numpy as np, jkr
@@ -222,7 +223,7 @@ class Sparse(Tensor):
             Sparse.
 
         Raises:
-            ValueError: values that are no numbers or not (nnz,).
+            ValueError: values that are no numbers or not (nnz,); a batch, outside `vmap`.
 
         Example:
             >>> import jax, jkr

@@ -132,17 +132,17 @@ def _lbfgs() -> "optax.GradientTransformation":
 
     That step is as long as the gradient where this is below one: near a saddle, where a start at
     random often is, it changes nothing but the last digits of the objective, and the line search
-    takes it for the end.
+    takes that for the end.
     """
     import optax  # here, because it costs import time
 
     def init(params: Any) -> Array:
         return jnp.ones((), bool)
 
-    def first_step(updates: Any, state: Any, params: Any = None, **seen: Any) -> tuple[Any, Any]:
+    def first_step(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         length, size = optax.tree_utils.tree_norm(updates), optax.tree_utils.tree_norm(params)
-        gain: Any = optax.tree_utils.tree_vdot(updates, seen["grad"])
-        visible = _VISIBLE * jnp.finfo(length.dtype).eps * jnp.abs(seen["value"])
+        gain: Any = optax.tree_utils.tree_vdot(updates, extra["grad"])  # to first order
+        visible = _VISIBLE * jnp.finfo(length.dtype).eps * jnp.abs(extra["value"])
         most = _SHARE * size / jnp.where(length > 0, length, 1)
         longer = jnp.minimum(visible / jnp.where(gain > 0, gain, 1), most)
         longer = jnp.where(state & (gain > 0), jnp.maximum(longer, 1), 1)

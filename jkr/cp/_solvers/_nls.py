@@ -57,7 +57,7 @@ _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
 
 
 Solve = Callable[[Factors], Factors]
-InexactSolve = Callable[[Factors, Array], Factors]  # to a relative residual, where steps are taken
+InexactSolve = Callable[[Factors, Array], Factors]  # second: the relative residual to reach
 
 
 class NLSState(NamedTuple):
@@ -160,6 +160,7 @@ class GaussNewton(Algorithm):
         system = _System.at(problem, weights, free, moving, state.damping)
         d = system.solve(tuple(-g for g in slopes), tolerance)
         predicted = system.predicted(slopes, d)
+        # It only bends the step: a rough one will do.
         a = system.solve(tuple(-b for b in system.bend(d)), jnp.full_like(tolerance, _INEXACT))
         bends = _norm(a) <= _BEND * _norm(d)
         moved = tuple(

@@ -75,7 +75,7 @@ def condition(cp: CPTensor | CPResult, *, entry_weights: ArrayLike | None = None
 
     Raises:
         ValueError: no CP model, or one of order below 2; entry weights that are complex, of another
-            shape, or bad (traced, they give NaN), or beside a model of more than 32768 parameters.
+            shape, or bad (traced, they give NaN), or beside a model with R Σ I_n above 32768.
 
     Example:
         >>> import jax.numpy as jnp, jkr
@@ -172,8 +172,8 @@ def standard_errors(
     Raises:
         ValueError: no CP model, or one of order below 2; a tensor of another shape or with an empty
             mode; NaN or inf in it; entry weights that are complex, of another shape, negative, not
-            finite or all zero, or beside a model of more than 32768 parameters. Where these are
-            traced, all is NaN.
+            finite or all zero; a model with R Σ I_n above 32768 where there are entry weights or
+            missing entries. Where weights are traced, all is NaN.
 
     Example:
         >>> import jax, jkr
