@@ -282,6 +282,14 @@ def test_conversions():
         assert np.array_equal(made.to_dense(), x)
     cube = np.stack([x, 2 * x, 0 * x])
     assert np.array_equal(Sparse.of(scipy.coo_array(cube), unstored="zero").to_dense(), cube)
+
+    class Labelled:  # as xarray's, which has coordinates of other kinds
+        coords, data = {"row": [1, 2]}, x
+
+        def __array__(self, *arguments, **options):
+            return x
+
+    assert np.array_equal(Sparse.of(Labelled(), unstored="zero").to_dense(), x)
     holes = np.where(x == 0, np.nan, x)
     with pytest.raises(ValueError, match="unstored='missing' goes with a masked array"):
         Sparse.of(np.ma.masked_equal(x, 0), unstored="zero")

@@ -17,7 +17,7 @@ _MOST = 2**31 - 1  # of what 32-bit indices count
 
 
 def unstored(name: str, value: Any) -> Literal["zero", "missing"]:
-    """Whether entries that are not stored are zeros, or not known."""
+    """The word, one of the two: zeros, or not known, are entries that are not stored."""
     if not isinstance(value, str) or value not in ("zero", "missing"):
         raise ValueError(
             f"{name}: unstored needs to say what entries are that are not stored: 'zero' (counts, "
@@ -189,7 +189,7 @@ def stored_entries(name: str, x: Any, unstored: str) -> tuple[Any, Any, Sizes]:
             f"{name}: takes no {type(x).__name__} of JAX: pass scipy.sparse."
             f"{type(x).__name__.lower()}_array((x.data, x.indices, x.indptr), shape=x.shape)"
         )
-    if hasattr(x, "coords") and hasattr(x, "data"):  # pydata and SciPy
+    if hasattr(x, "coords") and hasattr(x, "nnz"):  # pydata and SciPy
         if getattr(x, "fill_value", 0) != 0:
             raise ValueError(f"{name}: needs a fill_value of 0, got {x.fill_value}")
         return np.stack(tuple(x.coords), axis=1), x.data, x.shape

@@ -120,9 +120,9 @@ def _solved_by(F: Array, G: Array, b: Array) -> Array:
     """
     if G.shape[0] * b.size <= TINY:
         return implicit_solve(partial(matmul, G), b, lambda v: gram(F, matmul(F, v)))
-    by_rows = lambda A: lambda v: matmul(v, A.T)  # noqa: E731
-    refinement = by_rows(gram(F, F))
-    return implicit_solve(by_rows(G), b.T, partial(rows_by_roots, F), refinement).T
+    by_rows, inverse = (lambda A, v: matmul(v, A.T)), gram(F, F)
+    multiply, refinement = partial(by_rows, G), partial(by_rows, inverse)
+    return implicit_solve(multiply, b.T, partial(rows_by_roots, F), refinement).T
 
 
 def _eliminated_root(G: Array, *, minimum_norm: bool) -> Array:

@@ -55,7 +55,7 @@ class Archive:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
-    """An `.npz` file."""
+    """The arrays in an `.npz` file, which is open as long as they are read."""
     with zipfile.ZipFile(path) as archive:
         yield Archive(archive, path.stat().st_size)
 

@@ -12,8 +12,6 @@ from jkr.io._arrays import Archive
 from jkr.io._lines import LARGEST
 from jkr.io._tns import Entries, same_shape
 
-_WEIGHTS = "entry_weights"
-
 
 def is_coo(names: Sequence[str]) -> bool:
     """Whether the arrays of those names are a sparse tensor."""
@@ -43,14 +41,11 @@ def read_coo(stored: Archive, given: Sequence[int] | None) -> Entries:
         got = tuple(map(int, by_rows[k]))
         raise ValueError(f"{key} need to be from 0 and below {shape}, and entry {k} has {got}")
     same_shape(shape, given)
-    values = "values" if "values" in stored.names else "data"
-    weights = _WEIGHTS if _WEIGHTS in stored.names else None
-    return Entries(
-        by_rows.astype(np.int32),
-        _numbers(stored, values, len(by_rows)),
-        shape,
-        weights and _numbers(stored, weights, len(by_rows)),
-    )
+    values = _numbers(stored, "values" if "values" in stored.names else "data", len(by_rows))
+    weights = None
+    if "entry_weights" in stored.names:
+        weights = _numbers(stored, "entry_weights", len(by_rows))
+    return Entries(by_rows.astype(np.int32), values, shape, weights)
 
 
 def _shape(stored: np.ndarray) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ class Entries(NamedTuple):
 
     Attributes:
         indices: from 0, integers (nnz, N).
-        values: finite numbers, (nnz,).
+        values: numbers, (nnz,), finite in text.
         shape: (I_1, …, I_N), above all indices.
         weights: of the entries, or None.
     """

@@ -1,6 +1,7 @@
 """The entries of a tensor: which are missing, and what a model leaves of the others."""
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
 from typing import cast
 
@@ -57,14 +58,13 @@ def missing(
         >>> len(figure.axes)
         6
     """
-    known = _Known("plot.missing", tensor, entry_weights)
+    known = _known("plot.missing", tensor, entry_weights)
     shape, order = known.shape, len(known.shape)
 
     def percent(*kept: int, cells: int | None = None) -> np.ndarray:
-        sizes = [len(_cells(shape[m], cells)) for m in kept]
-        widths = np.ix_(*(_cells(shape[m], cells) for m in kept))
-        of_each = prod((w.astype(float) for w in widths), start=np.ones(sizes))
-        of_each = of_each * (prod(shape) // prod(shape[m] for m in kept))
+        widths = (np.diff(_edges(shape[m], cells)) for m in kept)
+        of_one = float(prod(shape) // prod(shape[m] for m in kept))
+        of_each = reduce(np.multiply.outer, widths, np.asarray(of_one))
         return 100 * (of_each - known.counts(*kept, cells=cells)) / of_each
 
     modes, labels = described("plot.missing", shape, modes, labels)
@@ -142,7 +142,7 @@ def residuals(
         4
     """
     name = "plot.residuals"
-    known, cp = _Known(name, tensor, entry_weights), CPTensor(*_check.parts(name, cp))
+    known, cp = _known(name, tensor, entry_weights), CPTensor(*_check.parts(name, cp))
     _check.same_shape(name, cp.shape, known.shape)
     modes, labels = described(name, known.shape, modes, labels)
     data, model = known.data, np.asarray(loss.expected(known.model(cp)))
@@ -174,69 +174,84 @@ def residuals(
     return figure
 
 
-class _Known:
-    """The entries of a tensor that are known, and sums over them.
+def _known(
+    name: str, tensor: ArrayLike | Tensor, entry_weights: ArrayLike | None
+) -> "_OfArray | _OfList":
+    """The entries that are known."""
+    made = as_tensor(name, tensor, entry_weights)
+    if isinstance(made, Sparse) and made.unstored == "zero":
+        _check.few_zeros(name, made.shape, _MOST)
+        made = _with_zeros(made)
+    if isinstance(made, Sparse):
+        return _OfList(made)
+    _check.kinds(name, "tensor", [made if isinstance(made, Dense) else tensor], Dense)
+    return _OfArray(cast(Dense, made))
+
+
+class _OfArray:
+    """Known entries of an array, and sums over them.
 
     Attributes:
         shape: of the tensor.
         data: one number for each entry that is known.
     """
 
-    def __init__(self, name: str, tensor: ArrayLike | Tensor, entry_weights: ArrayLike | None):
-        made = as_tensor(name, tensor, entry_weights)
-        if isinstance(made, Sparse) and made.unstored == "zero":
-            _check.few_zeros(name, made.shape, _MOST)
-            made = _with_zeros(made)
-        w = made.entry_weights if isinstance(made, Dense | Sparse) else None
-        seen = None if w is None else np.asarray(w) != 0
-        self.shape = made.shape
-        if isinstance(made, Sparse):
-            at, data = np.asarray(made.indices), np.asarray(made.values)
-            self._at: np.ndarray | None = at if seen is None else at[seen]
-            self.data = data if seen is None else data[seen]
-            return
-        if not isinstance(made, Dense):
-            made = tensor  # as the message names it
-        _check.kinds(name, "tensor", [made], Dense)
-        data = np.asarray(cast(Dense, made).array)
-        self._at, self._seen = None, ~np.isnan(data) if seen is None else seen
-        self.data = data[self._seen]
+    def __init__(self, tensor: Dense):
+        array, w = np.asarray(tensor.array), tensor.entry_weights
+        self._seen = ~np.isnan(array) if w is None else np.asarray(w) != 0
+        self.shape, self.data = array.shape, array[self._seen]
 
-    def model(self, cp: CPTensor) -> Array | np.ndarray:
+    def model(self, cp: CPTensor) -> np.ndarray:
         """The model at these entries."""
-        return np.asarray(cp.full())[self._seen] if self._at is None else cp.at(self._at)
+        return np.asarray(cp.full())[self._seen]
+
+    def sums(self, x: np.ndarray, *kept: int) -> np.ndarray:
+        """Of numbers of these entries, over all modes but those that are kept."""
+        whole = np.zeros(self.shape, x.dtype)
+        whole[self._seen] = x
+        return whole.sum(axis=self._all_but(kept))
+
+    def counts(self, *kept: int, cells: int | None = None) -> np.ndarray:
+        """How many there are, in so many cells along a mode."""
+        total = self._seen.sum(axis=self._all_but(kept))
+        for axis, m in enumerate(kept):
+            total = np.add.reduceat(total, _edges(self.shape[m], cells)[:-1], axis=axis)
+        return total
+
+    def _all_but(self, kept: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(m for m in range(len(self.shape)) if m not in kept)
+
+
+class _OfList:
+    """Entries that are stored, all others missing; otherwise as `_OfArray`."""
+
+    def __init__(self, tensor: Sparse):
+        at, data, w = np.asarray(tensor.indices), np.asarray(tensor.values), tensor.entry_weights
+        seen = slice(None) if w is None else np.asarray(w) != 0
+        self.shape, self._at, self.data = tensor.shape, at[seen], data[seen]
+
+    def model(self, cp: CPTensor) -> Array:
+        """The model at these entries."""
+        return cp.at(self._at)
 
     def sums(self, x: np.ndarray, *kept: int, cells: int | None = None) -> np.ndarray:
-        """Of numbers of these entries, over all modes but those that are kept, in so many cells."""
-        if self._at is None:
-            whole = np.zeros(self.shape, x.dtype)
-            whole[self._seen] = x
-            return self._by_cells(whole, kept, cells)
-        widths = [_cells(self.shape[m], cells) for m in kept]
+        """Of numbers of these entries, over all modes but those that are kept."""
+        edges = [_edges(self.shape[m], cells) for m in kept]
         rows = np.zeros(len(x), int)
-        for m, w in zip(kept, widths, strict=True):
-            rows = rows * len(w) + np.searchsorted(np.cumsum(w), self._at[:, m], side="right")
-        sizes = tuple(map(len, widths))
+        for m, e in zip(kept, edges, strict=True):
+            rows = rows * (len(e) - 1) + np.searchsorted(e, self._at[:, m], side="right") - 1
+        sizes = tuple(len(e) - 1 for e in edges)
         return np.bincount(rows, x, minlength=prod(sizes)).reshape(sizes)
 
     def counts(self, *kept: int, cells: int | None = None) -> np.ndarray:
-        """How many there are."""
-        if self._at is None:
-            return self._by_cells(self._seen, kept, cells)
+        """How many there are, in so many cells along a mode."""
         return self.sums(np.ones(self.data.size), *kept, cells=cells)
 
-    def _by_cells(self, whole: np.ndarray, kept: tuple[int, ...], cells: int | None) -> np.ndarray:
-        total = whole.sum(axis=tuple(m for m in range(len(self.shape)) if m not in kept))
-        for axis, m in enumerate(kept):
-            first = np.cumsum(w := _cells(self.shape[m], cells)) - w
-            total = np.add.reduceat(total, first, axis=axis)
-        return total
 
-
-def _cells(size: int, most: int | None) -> np.ndarray:
-    """How many indices of a mode each cell of a map holds: one, where the mode is short."""
+def _edges(size: int, most: int | None) -> np.ndarray:
+    """Where cells of a mode begin, and its end: one for each index, where those are few."""
     count = size if most is None else min(size, most)
-    return np.diff(np.arange(count + 1) * size // count)
+    return np.arange(count + 1) * size // count
 
 
 def _with_zeros(x: Sparse) -> Dense:

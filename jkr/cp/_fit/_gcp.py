@@ -1,10 +1,7 @@
 """`cp.GCP` and `cp.gcp`: generalised CP as users call it. The algorithm is in `_solvers`."""
 
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -13,15 +10,12 @@ from jkr._mesh import any_mesh
 from jkr.cp._fit._result import CPResult
 from jkr.cp._fit._solver import Solver
 from jkr.cp._model._cptensor import CPTensor
-from jkr.cp._solvers._gcp import Descent
+from jkr.cp._solvers._gcp import Descent, lbfgs
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
 
 if TYPE_CHECKING:
     import optax
-
-_VISIBLE = 1024  # times eps: what a first step may gain at least, relative to the objective
-_SHARE = 0.1  # of the parameters' length: how far it may go for that
 
 
 class GCP(Solver):
@@ -62,7 +56,7 @@ class GCP(Solver):
         max_iters: int = 1000,
         **options: Any,
     ):
-        chosen = _lbfgs() if optimizer is None else _check.optimizer(self.name, optimizer)
+        chosen = lbfgs() if optimizer is None else _check.optimizer(self.name, optimizer)
         super().__init__(Descent(chosen), tol=tol, max_iters=max_iters, **options)
 
 
@@ -124,33 +118,3 @@ def gcp(
     """
     made = as_tensor("cp.gcp", tensor, entry_weights, entry_constants)
     return GCP(**options).fit("cp.gcp", made, rank, key, init)
-
-
-@cache
-def _lbfgs() -> "optax.GradientTransformation":
-    """L-BFGS of optax, its first step long enough to be seen.
-
-    That step is as long as the gradient where this is below one: near a saddle, where a start at
-    random often is, it changes nothing but the last digits of the objective, and the line search
-    takes that for the end.
-    """
-    import optax  # here, because it costs import time
-
-    def init(params: Any) -> Array:
-        return jnp.ones((), bool)
-
-    def first_step(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        length, size = optax.tree_utils.tree_norm(updates), optax.tree_utils.tree_norm(params)
-        gain: Any = optax.tree_utils.tree_vdot(updates, extra["grad"])  # to first order
-        visible = _VISIBLE * jnp.finfo(length.dtype).eps * jnp.abs(extra["value"])
-        most = _SHARE * size / jnp.where(length > 0, length, 1)
-        longer = jnp.minimum(visible / jnp.where(gain > 0, gain, 1), most)
-        longer = jnp.where(state & (gain > 0), jnp.maximum(longer, 1), 1)
-        return jax.tree.map(lambda u: longer.astype(u.dtype) * u, updates), jnp.zeros((), bool)
-
-    return optax.chain(
-        optax.scale_by_lbfgs(),
-        optax.GradientTransformationExtraArgs(init, first_step),
-        optax.scale(-1),
-        optax.scale_by_zoom_linesearch(20, initial_guess_strategy="one"),
-    )

@@ -12,7 +12,7 @@ Source: [HKD20]; bounds: [RTC11].
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _NAME, _RULE = "cp.GCP", "optimizer needs to be an optax optimiser of such factors"
 _SIZES = 10  # of a start, each an eighth of the one before
+_VISIBLE = 1024  # times eps: what a first step may gain at least, relative to the objective
+_SHARE = 0.1  # of the parameters' length: how far it may go for that
 
 
 class GCPState(NamedTuple):
@@ -186,6 +188,36 @@ class Descent(Algorithm):
         better = after <= before + rounding
         kept = jax.tree.map(partial(jnp.where, better), moved, free)
         return objective.normal_form(ones, kept, objective.movable(cp.factors))
+
+
+@cache
+def lbfgs() -> "optax.GradientTransformation":
+    """L-BFGS of optax, its first step long enough to be seen.
+
+    That step is as long as the gradient where this is below one: near a saddle, where a start at
+    random often is, it changes nothing but the last digits of the objective, and the line search
+    takes that for the end.
+    """
+    import optax  # here, because it costs import time
+
+    def init(params: Any) -> Array:
+        return jnp.ones((), bool)
+
+    def first_step(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        length, size = optax.tree_utils.tree_norm(updates), optax.tree_utils.tree_norm(params)
+        gain: Any = optax.tree_utils.tree_vdot(updates, extra["grad"])  # to first order
+        visible = _VISIBLE * jnp.finfo(length.dtype).eps * jnp.abs(extra["value"])
+        most = _SHARE * size / jnp.where(length > 0, length, 1)
+        longer = jnp.minimum(visible / jnp.where(gain > 0, gain, 1), most)
+        longer = jnp.where(state & (gain > 0), jnp.maximum(longer, 1), 1)
+        return jax.tree.map(lambda u: longer.astype(u.dtype) * u, updates), jnp.zeros((), bool)
+
+    return optax.chain(
+        optax.scale_by_lbfgs(),
+        optax.GradientTransformationExtraArgs(init, first_step),
+        optax.scale(-1),
+        optax.scale_by_zoom_linesearch(20, initial_guess_strategy="one"),
+    )
 
 
 def _relative(objective: Objective, size: Array, reference: Array, parameters: Any) -> Array:

@@ -57,7 +57,7 @@ _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
 
 
 Solve = Callable[[Factors], Factors]
-InexactSolve = Callable[[Factors, Array], Factors]  # second: the relative residual to reach
+InexactSolve = Callable[[Factors, Array | float], Factors]  # second: the relative residual to reach
 
 
 class NLSState(NamedTuple):
@@ -161,7 +161,7 @@ class GaussNewton(Algorithm):
         d = system.solve(tuple(-g for g in slopes), tolerance)
         predicted = system.predicted(slopes, d)
         # It only bends the step: a rough one will do.
-        a = system.solve(tuple(-b for b in system.bend(d)), jnp.full_like(tolerance, _INEXACT))
+        a = system.solve(tuple(-b for b in system.bend(d)), _INEXACT)
         bends = _norm(a) <= _BEND * _norm(d)
         moved = tuple(
             x + v + jnp.where(bends, 0.5 * w, 0) for x, v, w in zip(free, d, a, strict=True)
@@ -246,7 +246,7 @@ class _System(NamedTuple):
             inverse = _inverse(problem, weights, free, moving_part, mu, by_blocks)
         return cls(problem.gauss_newton(weights, free), moving_part, free, mu, inverse)
 
-    def solve(self, b: Factors, tolerance: Array) -> Factors:
+    def solve(self, b: Factors, tolerance: Array | float) -> Factors:
         """(JᴴHJ + μI)⁻¹ b on what moves."""
         return self.moving_part(self.inverse(self.moving_part(b), tolerance))
 
@@ -283,7 +283,7 @@ def _inverse_by_columns(
     back = lambda vs: tuple(matmul(q, v) for q, v in zip(bases, vs, strict=True))  # noqa: E731
     inside = _inverse(problem, weights, turned(free), lambda vs: vs, mu, by_blocks)
 
-    def inverse(b: Factors, tolerance: Array) -> Factors:
+    def inverse(b: Factors, tolerance: Array | float) -> Factors:
         within = turned(b)
         rest = by_blocks(tuple(v - w for v, w in zip(b, back(within), strict=True)))
         return tuple(v + w for v, w in zip(back(inside(within, tolerance)), rest, strict=True))
