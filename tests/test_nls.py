@@ -88,6 +88,18 @@ def test_an_exact_fit_ends_at_rounding(rng):
     assert int(single.iterations) < 60
 
 
+@pytest.mark.parametrize("trace", [1e-3, 3e-4])
+def test_a_saddle_is_not_taken_for_the_end_in_float32(trace):
+    # Two components of the start share one of the truth, with a trace of the third that is left.
+    rng = np.random.default_rng(3)
+    factors = [np.linalg.qr(rng.standard_normal((n, 3)))[0] for n in SHAPE]
+    x = noisy(rng, factors, 0.01).astype("float32")
+    shared = [np.stack([a[:, 0], a[:, 1], a[:, 1] + trace * a[:, 2]], axis=1) for a in factors]
+    start = cp.CPTensor(jnp.asarray([1, 0.5, 0.5]), tuple(map(jnp.asarray, shared)))
+    result = cp.nls(x, 3, init=jax.tree.map(lambda a: a.astype("float32"), start))
+    assert result.relative_error < 0.011  # it is 0.58 at the saddle
+
+
 def test_gradients_through_a_fit_are_exact_by_default(rng):
     x = noisy(rng, [rng.uniform(0, 1, (n, 2)) for n in SHAPE], 0.1)
     direction = jnp.asarray(rng.standard_normal(SHAPE))

@@ -180,22 +180,21 @@ class Dense(Tensor):
             seen, counts = _seen(x, w), jnp.ones((), bool) if w is None else w != 0
             parts = (seen.real, seen.imag) if jnp.iscomplexobj(seen) else (seen,)
             largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part)) for part in parts]))
-            # `isfinite` of an entry, not of the largest: reductions by max drop NaN in XLA on CPU.
-            finite = inside = jnp.all(jnp.isfinite(seen))
+            inside = jnp.ones((), bool)
             if (low, high) != (-inf, inf):
                 inside = jnp.all(((seen >= low) & (seen <= high)) | ~counts)
             if w is None:
-                return largest, finite, inside, jnp.ones_like(largest), jnp.ones((), bool)
-            return largest, finite, inside, jnp.max(w), jnp.all(jnp.isfinite(w) & (w >= 0))
+                return largest, inside, jnp.ones_like(largest), jnp.ones((), bool)
+            return largest, inside, jnp.max(w), jnp.all(jnp.isfinite(w) & (w >= 0))
 
-        over = (jnp.max, jnp.all, jnp.all, jnp.max, jnp.all)
-        largest, finite, inside, weight, good = self._by_blocks(extremes, over)
+        over = (jnp.max, jnp.all, jnp.max, jnp.all)
+        largest, inside, weight, good = self._by_blocks(extremes, over)
         largest = lax.stop_gradient(largest)
         weight = lax.stop_gradient(weight).astype(largest.dtype)
         if zeros:
             inside, weight = inside & (low <= 0 <= high), jnp.maximum(weight, 1)
         good = good & (weight > 0)
-        unit = jnp.where(finite & (largest > 0), largest, 1)
+        unit = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
         weight = jnp.where(weight > 0, weight, 1)
 
         def squares(x: Array, w: Array | None) -> Array:
@@ -204,6 +203,8 @@ class Dense(Tensor):
             return jnp.sum(each if w is None else w.astype(unit.dtype) / weight * each)
 
         norm = square_root(self._by_blocks(squares, jnp.sum))
+        # Of the sum, not of the largest: reductions by max drop NaN in XLA on CPU.
+        finite = jnp.isfinite(norm)
         status = jnp.where(finite & inside, GOOD, BAD_ENTRIES)
         return Scale(unit, norm, weight, jnp.where(good, status, BAD_WEIGHTS))
 

@@ -125,7 +125,7 @@ def compress(
 ) -> Compressed:
     """Core and orthonormal bases of a tensor, a randomised Tucker compression.
 
-    Nothing of the tensor's size is formed; an array is read 2·(1 + power) + 3 times.
+    Nothing of the tensor's size is formed; an array is read 2·(2 + power) times, 5 for power 0.
 
     Args:
         tensor: T (I_1, …, I_N), N ≥ 2, all entries weighing the same.
@@ -175,10 +175,10 @@ def core_and_bases(
     tensor = tensor.astype(accumulator(tensor.dtype))
     still = lax.stop_gradient(tensor)
     scale = still.scale()
-    bases = _sketched(still, sizes, key)
+    bases, core = _sketched(still, sizes, key), None
     for _ in range(power):
-        bases = _refined(still, bases)
-    core = tensor.project(bases)
+        bases, core = _refined(tensor, bases)
+    core = tensor.project(bases) if core is None else core
     # In units of the data, where squares are in range.
     inside = jnp.linalg.norm(lax.stop_gradient(core / scale.unit.astype(core.dtype)).ravel())
     outside = square_root(scale.norm**2 - inside**2) / jnp.where(scale.norm > 0, scale.norm, 1)
@@ -190,24 +190,32 @@ def _sketched(tensor: Tensor, sizes: tuple[int, ...], key: Array) -> list[Array]
     count = max(sizes)
     keys = jax.random.split(key, len(sizes))
     pairs = zip(keys, tensor.shape, strict=True)
-    columns = tuple(jax.random.normal(k, (n, count), tensor.dtype) for k, n in pairs)
+    # Normal ones would be drawn anew wherever XLA multiplies them, which takes as long as the rest.
+    real = jnp.finfo(tensor.dtype).dtype
+    draw = lambda k, n: jax.random.uniform(k, (n, count), real, -1, 1)  # noqa: E731
+    columns = tuple(draw(k, n).astype(tensor.dtype) for k, n in pairs)
     ys = tensor_mttkrps(tensor, columns, "highest")
     return in_turn(_orthonormal, ys, sizes)
 
 
-def _refined(tensor: Tensor, bases: Sequence[Array]) -> list[Array]:
-    """Bases of what each unfolding is once the others are projected, by subspace iteration."""
+def _refined(tensor: Tensor, bases: Sequence[Array]) -> tuple[list[Array], Array]:
+    """Bases of each unfolding projected on the latest others, by subspace iteration; the core."""
+    bases = list(bases)
+    for n, q in enumerate(bases):
+        projected = tensor.project_others(bases, n)
+        if q.shape[0] > q.shape[1]:
+            bases[n] = _leading(lax.stop_gradient(projected), q)
+    core = gram(bases[-1], projected)
+    *others, last = (q.shape[1] for q in bases)
+    return bases, jnp.moveaxis(core.reshape(last, *others), 0, -1)
 
-    def refined(q: Array, n: int) -> Array:
-        if q.shape[0] == q.shape[1]:
-            return q
-        y = tensor.project_others(bases, n)
-        y = times(y, 1 / power_of_two(y))
-        for _ in range(_TURNS):
-            q = _orthonormal(matmul(y, gram(y, q)), q.shape[1])
-        return q
 
-    return in_turn(refined, bases, range(len(bases)))
+def _leading(y: Array, q: Array) -> Array:
+    """The basis of the leading directions of Y's columns, from one that is near."""
+    y = times(y, 1 / power_of_two(y))
+    for _ in range(_TURNS):
+        q = _orthonormal(matmul(y, gram(y, q)), q.shape[1])
+    return q
 
 
 def _orthonormal(y: Array, size: int) -> Array:

@@ -2,9 +2,10 @@
 
 Least squares of a large tensor whose entries weigh the same, with no constraint, are solved in a
 small core first (`_compress`): a start, however poor, costs next to nothing there, and a few steps
-on the tensor itself end at its own stationary point, whatever compression has lost. Of other
-losses, and of several starts, descent by gradients and ALS find the model that Gauss–Newton
-finishes. Constraints that it does not take are for ALS.
+on the tensor itself end at its own stationary point, whatever compression has lost. All else is
+for Gauss–Newton from the first step, but several starts, which ALS compares for less, and losses
+for which least squares make no start, where gradients lead near. Constraints that it does not take
+are for ALS.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from jkr.cp._fit._run import Plan
 from jkr.cp._fit._solver import Solver, refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
-from jkr.cp._solvers._nls import GaussNewton
+from jkr.cp._solvers._nls import GaussNewton, in_core, warm_up
 from jkr.cp.constraints import Free, Nonnegative
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor
@@ -36,11 +37,11 @@ from jkr.tensors._tensor import Tensor
 _OVERSAMPLED = 8  # columns of a basis beyond the rank
 _PAYS = 8  # times that a core is smaller than the tensor
 _LARGE = 1 << 15  # entries of a tensor whose readings take more time than all else
-# Passes over a tensor: its scale two, sketches two, a power pass two, the core one;
-_COMPRESSION = 7
+# Passes over a tensor: its scale two, sketches two, a power pass two;
+_COMPRESSION = 6
 # of a step of `nls` a gradient, two, and an objective; before and after all steps its scale, an
-# objective twice, a gradient and an error.
-_STEP, _ENDS = 3, 7
+# objective, a gradient and an error.
+_STEP, _ENDS = 3, 6
 
 
 @any_mesh
@@ -58,8 +59,9 @@ def fit(
 
     Least squares of a large tensor: `compress`, `nls` on the core, and `nls` on the tensor, to the
     end. With entry weights, nonnegative or fixed factors, and for small tensors: `nls`, after `als`
-    where there are several starts. With another loss or a penalty: `gcp`, then `nls`. With other
-    constraints: `als`. Works under `jit`, `vmap` and every kind of derivative.
+    where there are several starts. With another loss: `nls`, after `gcp` unless the model is a
+    nonnegative mean. With other constraints: `als`. Works under `jit`, `vmap` and every kind of
+    derivative.
 
     Args:
         tensor: T (I_1, …, I_N), an array, masked ones included, a CPTensor, or any of
@@ -104,10 +106,12 @@ def fit(
         return result._replace(stages=(stage,))
     if _compressible(objective, sizes):
         before, model = _by_core(name, made, sizes, plan, given, key, solver)
-    elif objective.has_functions or plan.restarts > 1:
+    elif objective.least_squares() is None or plan.restarts > 1 and not objective.has_functions:
         before, model = _by_another(name, made, plan, key, init, objective, solver)
     else:
-        result = solver.fit(name, made, rank, key, init)
+        # A start is taken for one from afar, whoever gave it.
+        algorithm = GaussNewton(sweeps=warm_up(objective, drawn=True))
+        result = _with(solver, algorithm=algorithm).fit(name, made, rank, key, init)
         return result._replace(stages=(_of_nls(result, objective),))
     last = _with(solver, restarts=1, algorithm=GaussNewton(sweeps=0))
     result = last.fit(name, made, plan.rank, None, lax.stop_gradient(model))
@@ -155,7 +159,8 @@ def _by_core(
     start: Any = plan.kind
     if given is not None:
         start = small.reduce(jax.tree.map(lambda a: a.astype(small.core.dtype), given))
-    first = _first(NLS, solver, ())
+    algorithm = in_core(sizes, plan.rank) if plan.restarts == 1 else GaussNewton()
+    first = _with(_first(NLS, solver, ()), algorithm=algorithm)
     found = first.fit(name, as_tensor(name, small.core), plan.rank, of_starts, start)
     shape = " × ".join(map(str, sizes))
     stages = (

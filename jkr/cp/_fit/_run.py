@@ -270,7 +270,9 @@ def _ended(
     last, broken = 1 - error, ~jnp.isfinite(error)
     eps = float(jnp.finfo(error.dtype).eps)
     if algorithm.watches == "objective":
-        last = objective.value(*objective.balanced(cp))
+        last = state.objective
+        if not algorithm.states_are_models:
+            last = objective.value(*objective.balanced(cp))
         # An objective of nothing, where the fit is not perfect, has underflowed.
         underflowed = (last == 0) & (error > eps**0.5)
         broken = broken | (underflowed & (not algorithm.works_in_units))

@@ -229,6 +229,21 @@ class Objective:
     def _has_units(self) -> bool:
         return not self.has_functions and len(self.terms) == 1 and not self.literal
 
+    def least_squares(self) -> Self | None:
+        """Least squares of the same data, no penalties; None where that leads elsewhere.
+
+        It leads near where a nonnegative model is the mean of the data. Of logarithms and odds it
+        is not, and Huber's loss is for data that mislead least squares.
+        """
+        if not self.has_functions:
+            return self
+        losses_of = [term.loss for term in self.terms]
+        mean = all(f == losses.gaussian or f.nonnegative and f.expects_model for f in losses_of)
+        if not mean or any(term.tensor.entry_constants for term in self.terms):
+            return None
+        terms = tuple(replace(term, loss=losses.gaussian) for term in self.terms)
+        return replace(self, terms=terms, l2=jnp.zeros_like(jnp.asarray(self.l2)), penalty=None)
+
     # What it is at a model: weights (ones, where there are bearers), and free factors
 
     def value(self, weights: Array, free: Factors) -> Array:

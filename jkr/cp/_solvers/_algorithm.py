@@ -45,6 +45,8 @@ class Algorithm(ABC):
         watches: "fit" or "objective": the field of states that `CPResult.history` holds.
         works_in_units: whether steps are in units of the data, where those of least squares are in
             range, so that an objective which is not does no harm.
+        states_are_models: whether the objective of a state is that of the model which a fit that
+            ends there returns.
         products: with JᴴHJ (`Objective.gauss_newton`), under entry weights, that cost about a step.
 
     Example:
@@ -56,6 +58,7 @@ class Algorithm(ABC):
     title: ClassVar[str] = "fit"
     watches: ClassVar[Literal["fit", "objective"]] = "objective"
     works_in_units: ClassVar[bool] = False
+    states_are_models: ClassVar[bool] = False
     products: ClassVar[int] = 1
 
     def check(self, name: str, objective: Objective) -> None:  # noqa: B027 (few have to)
