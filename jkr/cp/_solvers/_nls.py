@@ -31,6 +31,7 @@ Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber8
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -56,7 +57,8 @@ _WRITTEN_OUT = 800  # unknowns up to which the matrix is
 _STEPS = 100  # of conjugate gradients
 _INEXACT = 0.1  # largest relative residual of theirs
 _FEW, _MANY = 1, 20  # sweeps of ALS before the first step
-_STARTS = 4  # of a core
+_STARTS = 4  # of a core, where a sweep costs so much less than a factorisation:
+_CHEAPER = 16  # times, in multiplications
 _OFF = 1e-3  # of a column's root mean square: how far from their bound entries begin
 _DAMPING = 1e-3  # of the largest entry of the diagonal, before the first step
 _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
@@ -223,9 +225,11 @@ def warm_up(objective: Objective, *, drawn: bool) -> int:
 
 
 def in_core(shape: tuple[int, ...], rank: int) -> GaussNewton:
-    """For a small tensor, where sweeps cost much less than steps."""
-    few = sum(min(n, rank) * rank for n in shape) <= _WRITTEN_OUT
-    return GaussNewton(sweeps=_MANY, starts=_STARTS) if few else GaussNewton()
+    """For a small tensor, where sweeps may cost much less than steps."""
+    unknowns = sum(min(n, rank) * rank for n in shape)
+    cheap = unknowns**3 > _CHEAPER * rank * prod(shape)
+    several = cheap and unknowns <= _WRITTEN_OUT
+    return GaussNewton(sweeps=_MANY, starts=_STARTS) if several else GaussNewton()
 
 
 def _best_swept(objective: Objective, start: Start, sweeps: int, starts: int) -> CPTensor:
