@@ -229,18 +229,20 @@ class Objective:
     def _has_units(self) -> bool:
         return not self.has_functions and len(self.terms) == 1 and not self.literal
 
-    def least_squares(self) -> Self | None:
-        """Least squares of the same data, no penalties; None where that leads elsewhere.
+    @property
+    def near_least_squares(self) -> bool:
+        """Whether `least_squares` leads near: where a nonnegative model is the mean of the data.
 
-        It leads near where a nonnegative model is the mean of the data. Of logarithms and odds it
-        is not, and Huber's loss is for data that mislead least squares.
+        Of logarithms and odds it is not, and Huber's loss is for data that mislead least squares.
         """
-        if not self.has_functions:
-            return self
         losses_of = [term.loss for term in self.terms]
         mean = all(f == losses.gaussian or f.nonnegative and f.expects_model for f in losses_of)
-        if not mean or any(term.tensor.entry_constants for term in self.terms):
-            return None
+        return mean and not any(term.tensor.entry_constants for term in self.terms)
+
+    def least_squares(self) -> Self:
+        """Least squares of the same data under the same constraints, without penalties."""
+        if not self.has_functions:
+            return self
         terms = tuple(replace(term, loss=losses.gaussian) for term in self.terms)
         return replace(self, terms=terms, l2=jnp.zeros_like(jnp.asarray(self.l2)), penalty=None)
 

@@ -133,9 +133,8 @@ class GaussNewton(Algorithm):
         sweeps = self.sweeps
         if sweeps is None:
             sweeps = warm_up(objective, drawn=drawn)
-        squares = objective.least_squares()
-        if sweeps and squares is not None:
-            cp = _best_swept(squares, start, sweeps, self.starts)
+        if sweeps and objective.near_least_squares:
+            cp = _best_swept(objective.least_squares(), start, sweeps, self.starts)
             if objective.has_functions:
                 cp = _off_bounds(objective, cp)
         elif drawn:
@@ -217,10 +216,8 @@ class GaussNewton(Algorithm):
 
 def warm_up(objective: Objective, *, drawn: bool) -> int:
     """How many sweeps of ALS suit a start: one drawn at random, or a model that may be near."""
-    if objective.least_squares() is None:
-        return 0
     if objective.has_functions:
-        return _MANY if drawn else 0
+        return _MANY if drawn and objective.near_least_squares else 0
     return _FEW if _by_columns(objective) else _MANY
 
 
