@@ -17,7 +17,7 @@ _MOST = 2**31 - 1  # of what 32-bit indices count
 
 
 def unstored(name: str, value: Any) -> Literal["zero", "missing"]:
-    """The word, one of the two: zeros, or not known, are entries that are not stored."""
+    """'zero' or 'missing', as it was given."""
     if not isinstance(value, str) or value not in ("zero", "missing"):
         raise ValueError(
             f"{name}: unstored needs to say what entries are that are not stored: 'zero' (counts, "

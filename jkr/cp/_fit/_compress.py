@@ -201,6 +201,7 @@ def _sketched(tensor: Tensor, sizes: tuple[int, ...], key: Array) -> list[Array]
 def _refined(tensor: Tensor, bases: Sequence[Array]) -> tuple[list[Array], Array]:
     """Bases of each unfolding projected on the latest others, by subspace iteration; the core."""
     bases = list(bases)
+    # Each waits for the one before, as LAPACK's calls have to (`_order`).
     for n, q in enumerate(bases):
         projected = tensor.project_others(bases, n)
         if q.shape[0] > q.shape[1]:

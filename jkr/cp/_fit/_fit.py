@@ -30,7 +30,8 @@ from jkr.cp._fit._run import Plan
 from jkr.cp._fit._solver import Solver, refuse_bad_data
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
-from jkr.cp._solvers._nls import GaussNewton, in_core, warm_up
+from jkr.cp._solvers._nls import GaussNewton, in_core
+from jkr.cp._solvers._warm_up import warm_up
 from jkr.cp.constraints import Free, Nonnegative
 from jkr.tensors._as_tensor import as_tensor
 from jkr.tensors._tensor import Tensor

@@ -348,6 +348,12 @@ class Objective:
         """Whether products with JᴴHJ read no tensor."""
         return all(term.by_grams for term in self.terms)
 
+    @property
+    def by_columns(self) -> bool:
+        """Whether directions orthogonal to all columns of a factor are apart from the others."""
+        turns = all(self.constraints[n].kind == "free" for n in self.free)
+        return self.by_grams and self.penalty is None and turns
+
     def gauss_newton(self, weights: Array, free: Factors) -> Callable[[Factors], Factors]:
         """A function of free factors whose derivative at `free`, along v, is (JᴴHJ + l2) v.
 

@@ -19,12 +19,7 @@ and are cut at zero (a projected Newton step). Squared factors, the other way, l
 the bound: 49 to 254 steps to within 1e-6 of objectives that this reached in 2 to 5 (15×12×10,
 R = 3, two fifths of the factors zero, noise 5 %).
 
-It begins with ALS. Twenty sweeps, where steps are dear: under entry weights, with nonnegative
-factors, and of least squares where the loss is another but the model the mean of the data (Poisson
-counts 60×50×40, R = 5: 11 steps then, not 21 to 47). Else one, for sweeps alone come to
-saddles that damped steps pass by (20³, R = 16, near orthogonal factors, float32: of 48 starts all
-end well after one sweep, 43 after twenty). In a core, where sweeps cost next to nothing, four
-starts do twenty each, and the best is past all saddles: a step or two are left of twenty.
+It begins with some sweeps of ALS (`_warm_up`).
 
 Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber82].
 """
@@ -42,24 +37,21 @@ from jax.flatten_util import ravel_pytree
 from jkr import _check
 from jkr._linalg._cg import as_vector, solve_symmetric
 from jkr._linalg._definite import definite_inverse
-from jkr._linalg._loops import fori_loop
 from jkr._linalg._psd import basis, definite_root, inverse_roots, rows_by_roots
 from jkr._linalg._small import gram, inner, matmul
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
 from jkr.cp._solvers._algorithm import Algorithm, Start
-from jkr.cp._solvers._als import ALSState, Alternating
 from jkr.cp._solvers._gcp import scaled_start
+from jkr.cp._solvers._warm_up import MANY, warm_up, warmed_up
 from jkr.cp.constraints import Fixed, Free, Nonnegative
 from jkr.tensors._tensor import GOOD, Scale
 
 _WRITTEN_OUT = 800  # unknowns up to which the matrix is
 _STEPS = 100  # of conjugate gradients
 _INEXACT = 0.1  # largest relative residual of theirs
-_FEW, _MANY = 1, 20  # sweeps of ALS before the first step
 _STARTS = 4  # of a core, where a sweep costs so much less than a factorisation:
 _CHEAPER = 16  # times, in multiplications
-_OFF = 1e-3  # of a column's root mean square: how far from their bound entries begin
 _DAMPING = 1e-3  # of the largest entry of the diagonal, before the first step
 _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
 
@@ -133,10 +125,8 @@ class GaussNewton(Algorithm):
         sweeps = self.sweeps
         if sweeps is None:
             sweeps = warm_up(objective, drawn=drawn)
-        if sweeps and objective.near_least_squares:
-            cp = _best_swept(objective.least_squares(), start, sweeps, self.starts)
-            if objective.has_functions:
-                cp = _off_bounds(objective, cp)
+        if sweeps:
+            cp = warmed_up(objective, start, sweeps, self.starts)
         elif drawn:
             cp = scaled_start(objective, cp)
         problem, weights, free = _units(objective, cp, scale)
@@ -214,59 +204,12 @@ class GaussNewton(Algorithm):
         )
 
 
-def warm_up(objective: Objective, *, drawn: bool) -> int:
-    """How many sweeps of ALS suit a start: one drawn at random, or a model that may be near."""
-    if objective.has_functions:
-        return _MANY if drawn and objective.near_least_squares else 0
-    return _FEW if _by_columns(objective) else _MANY
-
-
 def in_core(shape: tuple[int, ...], rank: int) -> GaussNewton:
     """For a small tensor, where sweeps may cost much less than steps."""
     unknowns = sum(min(n, rank) * rank for n in shape)
     cheap = unknowns**3 > _CHEAPER * rank * prod(shape)
     several = cheap and unknowns <= _WRITTEN_OUT
-    return GaussNewton(sweeps=_MANY, starts=_STARTS) if several else GaussNewton()
-
-
-def _best_swept(objective: Objective, start: Start, sweeps: int, starts: int) -> CPTensor:
-    """The best of several starts after sweeps of ALS.
-
-    Others than the first are the same with its rows in another order, which are as random. A model
-    that was given is not changed for them, which would be in another order: where they come much
-    further it is at a saddle, and taken after one sweep instead.
-    """
-    if starts == 1:
-        return _swept(objective, start, sweeps).cp
-
-    def ordered(k: Array) -> CPTensor:
-        factors = (jnp.roll(a, (n + 1) * k, axis=0) for n, a in enumerate(start.cp.factors))
-        return start.cp._replace(factors=tuple(factors))
-
-    swept = lambda k: _swept(objective, start._replace(cp=ordered(k)), sweeps)  # noqa: E731
-    states = jax.vmap(swept)(jnp.arange(starts))
-    errors = jnp.where(jnp.isfinite(states.fit), 1 - states.fit, jnp.inf)
-    if start.drawn:
-        return jax.tree.map(lambda a: a[jnp.argmin(errors)], states.cp)
-    as_good = errors[0] <= 1.01 * jnp.min(errors) + 1e-3
-    once = _swept(objective, start, _FEW).cp
-    return jax.tree.map(lambda a, b: jnp.where(as_good, a[0], b), states.cp, once)
-
-
-def _swept(objective: Objective, start: Start, sweeps: int) -> ALSState:
-    """The state after some sweeps of ALS."""
-    als = Alternating()
-    sweep = lambda _, state: als.step(objective, state)  # noqa: E731
-    return fori_loop(0, sweeps, sweep, als.init(objective, start))
-
-
-def _off_bounds(objective: Objective, cp: CPTensor) -> CPTensor:
-    """The model of least squares, off bounds where other losses may be infinite."""
-    factors = tuple(
-        a + _OFF / a.shape[0] ** 0.5 if c.kind == "cone" else a
-        for a, c in zip(cp.factors, objective.constraints, strict=True)
-    )
-    return CPTensor(cp.weights + _OFF * jnp.mean(cp.weights), factors)
+    return GaussNewton(sweeps=MANY, starts=_STARTS) if several else GaussNewton()
 
 
 def _units(objective: Objective, cp: CPTensor, scale: Scale) -> tuple[Objective, Array, Factors]:
@@ -307,7 +250,7 @@ class _System(NamedTuple):
         def by_blocks(vs: Factors) -> Factors:
             return tuple(rows_by_roots(F, v) for F, v in zip(roots, vs, strict=True))
 
-        if _by_columns(problem):
+        if problem.by_columns:
             inverse = _inverse_by_columns(problem, weights, free, mu, by_blocks)
         else:
             inverse = _inverse(problem, weights, free, moving_part, mu, by_blocks)
@@ -330,12 +273,6 @@ class _System(NamedTuple):
         """By how much the quadratic model falls along d, its solution: ½ dᵀ(μd − g)."""
         v, g = as_vector(d)[0], as_vector(slopes)[0]
         return 0.5 * inner(v, self.damping * v - g)
-
-
-def _by_columns(problem: Objective) -> bool:
-    """Whether directions orthogonal to all columns of a factor are apart from the others."""
-    turns = all(problem.constraints[n].kind == "free" for n in problem.free)
-    return problem.by_grams and problem.penalty is None and turns
 
 
 def _inverse_by_columns(
