@@ -27,7 +27,7 @@ from jkr.cp._fit._gcp import GCP
 from jkr.cp._fit._nls import NLS
 from jkr.cp._fit._result import CPResult, Stage
 from jkr.cp._fit._run import Plan
-from jkr.cp._fit._solver import Solver, refuse_bad_data
+from jkr.cp._fit._solver import Solver
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._nls import GaussNewton, in_core
@@ -164,14 +164,13 @@ def _by_core(
 ) -> tuple[tuple[Stage, ...], CPTensor]:
     """The best of several fits in a core, as a model of the tensor, and how it was found."""
     of_bases, of_starts = jax.random.split(jax.random.key(0) if key is None else key)
-    small, status = core_and_bases(sizes, 1, lax.stop_gradient(made), of_bases)
-    refuse_bad_data(name, status)
+    small, _ = core_and_bases(sizes, 1, lax.stop_gradient(made), of_bases)
     start: Any = plan.kind
     if given is not None:
         start = small.reduce(jax.tree.map(lambda a: a.astype(small.core.dtype), given))
     algorithm = in_core(sizes, plan.rank) if plan.restarts == 1 else GaussNewton()
     first = _with(_first(NLS, solver, ()), algorithm=algorithm)
-    found = first.fit(name, as_tensor(name, small.core), plan.rank, of_starts, start)
+    found = first.result(name, as_tensor(name, small.core), plan.rank, of_starts, start)
     shape = " × ".join(map(str, sizes))
     stages = (
         Stage(f"compressed to {shape}, the tensor being large", passes_once=_COMPRESSION),
@@ -192,7 +191,7 @@ def _by_another(
     """The best of several fits by ALS, or by gradients, whose steps are cheap."""
     kind, own = (GCP, ("loss", "penalty")) if objective.has_functions else (ALS, ())
     first = _first(kind, solver, ("constraints", "nonnegative", "fixed_modes", *own))
-    found = first.fit(name, lax.stop_gradient(made), plan.rank, key, init)
+    found = first.result(name, lax.stop_gradient(made), plan.rank, key, init)
     what = f"{first.algorithm.title.lower()}{_best_of(plan)}"
     return (Stage(what, found.iterations),), found.cp
 

@@ -21,6 +21,7 @@ from jkr._linalg._norms import square_root, unit_columns
 from jkr._linalg._psd import is_singular
 from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
+from jkr.cp import losses
 from jkr.cp._fit import _result
 from jkr.cp._fit._derivative import with_derivatives
 from jkr.cp._fit._determined import judged
@@ -262,16 +263,17 @@ def _ended(
 ) -> CPResult:
     """The result, of what was watched after each step: a few passes over the data."""
     cp = algorithm.finish(objective, state.cp)
-    error = _relative_error(objective, cp, scale)
-    problem, unit = objective.in_units(scale), objective.unit(scale)
-    scaled = cp._replace(weights=cp.weights / unit.astype(cp.weights.dtype))
-    ones, free = problem.balanced(scaled)
-    slope = problem.stationarity(ones, free, problem.gradient(ones, free), scale)
+    squares = _squared_residual(objective, cp, scale)
+    error = square_root(squares) / jnp.where(scale.norm > 0, scale.norm, 1)
+    known = algorithm.states_are_models
+    slope = state.stationarity if known else _stationarity(objective, cp, scale)
     last, broken = 1 - error, ~jnp.isfinite(error)
     eps = float(jnp.finfo(error.dtype).eps)
     if algorithm.watches == "objective":
         last = state.objective
-        if not algorithm.states_are_models:
+        if all(term.loss == losses.gaussian for term in objective.terms):
+            last = objective.of_residual(squares, cp, scale)
+        elif not known:
             last = objective.value(*objective.balanced(cp))
         # An objective of nothing, where the fit is not perfect, has underflowed.
         underflowed = (last == 0) & (error > eps**0.5)
@@ -303,11 +305,15 @@ def _ended(
     )
 
 
-def _relative_error(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
-    """‖W½∘(T − E)‖/‖W½∘T‖, E the data that the model stands for, from the residual itself."""
+def _stationarity(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
+    problem, ones, free = objective.at(cp, scale)
+    return problem.stationarity(ones, free, problem.gradient(ones, free), scale)
+
+
+def _squared_residual(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
+    """‖W½∘(T − E)‖² in units of the data, E what the model stands for, from the residual itself."""
     (term,) = objective.terms
-    squared = squared_residual(term.loss, term.tensor, cp, scale.unit) / scale.weight
-    return square_root(squared) / jnp.where(scale.norm > 0, scale.norm, 1)
+    return squared_residual(term.loss, term.tensor, cp, scale.unit) / scale.weight
 
 
 def _is_dependent(objective: Objective, cp: CPTensor) -> Array:

@@ -211,19 +211,24 @@ class Solver:
         self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor
     ) -> CPResult:
         """The call, in the name of the function that the user called."""
+        result = self.result(name, tensor, rank, key, init)
+        refuse_bad_data(name, result.status, result.objective.terms[0].loss)
+        return result
+
+    def result(
+        self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor
+    ) -> CPResult:
+        """The same, whatever the data: nothing waits here for what is computed."""
         plan, objective, given, key = self._problem(name, tensor, rank, key, init)
         real = jnp.finfo(accumulator(objective.dtype)).dtype
         tol = _check.at_least_zero(name, "tol", self.tol, real)
         problem = plan, self.algorithm, objective, given, key, tol
         if not self.progress and self.callback is None:
-            result = _run.fit(*problem)
-        else:
-            if self.callback is not None:
-                _check.function(name, "callback", self.callback)
-            _check.concrete(name, "progress and callback work", problem[1:])
-            result = _run.fit_from_python(*problem, progress=self.progress, callback=self.callback)
-        refuse_bad_data(name, result.status, objective.terms[0].loss)
-        return result
+            return _run.fit(*problem)
+        if self.callback is not None:
+            _check.function(name, "callback", self.callback)
+        _check.concrete(name, "progress and callback work", problem[1:])
+        return _run.fit_from_python(*problem, progress=self.progress, callback=self.callback)
 
     def _problem(
         self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor

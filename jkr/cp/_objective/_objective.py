@@ -13,6 +13,7 @@ else visits the entries, a block of the model at a time (R5). Nothing forms a mo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Any, Self
 
 import jax
@@ -24,9 +25,10 @@ from jax.typing import DTypeLike
 from jkr._contractions import _elementwise
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, squared_distance, times, unit_columns
-from jkr._linalg._small import by_pairs, framed, gram, product_of_others
+from jkr._linalg._small import by_pairs, framed, gram, matmul, product_of_others
 from jkr._linalg._tangent_space import cross_gram, tangent_matrix
 from jkr._linalg._tangents import curvature, with_derivative
+from jkr._products._hadamard import hadamard
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective import _zeros
@@ -225,6 +227,11 @@ class Objective:
         term = replace(term, unit=scale.unit, weight=1 / scale.weight)
         return replace(self, terms=(term,), l2=jnp.minimum(l2, most**0.5))
 
+    def at(self, cp: CPTensor, scale: Scale) -> tuple[Self, Array, Factors]:
+        """The problem of `in_units`, and a model there, balanced: weights and free factors."""
+        problem, unit = self.in_units(scale), self.unit(scale).astype(cp.weights.dtype)
+        return problem, *problem.balanced(cp._replace(weights=cp.weights / unit))
+
     @property
     def _has_units(self) -> bool:
         return not self.has_functions and len(self.terms) == 1 and not self.literal
@@ -251,46 +258,88 @@ class Objective:
     def value(self, weights: Array, free: Factors) -> Array:
         """F, entry by entry."""
         model, total = CPTensor(weights, self.factors(free)), self._penalties(weights, free)
-        for n, a in zip(self.free, free, strict=True):
-            if self.constraints[n].kind == "penalty":
-                total += jnp.asarray(self.constraints[n].value(a)).astype(total.dtype)
-        for term in self.terms:
-            value = entry_loss(term.loss, self.precision, model, term.tensor, term.unit)
-            total += term.times_weight(value)
-        return total
+        return total + sum(term.times_weight(self._data_value(term, model)) for term in self.terms)
 
     def gradient(self, weights: Array, free: Factors) -> Factors:
         """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors; without what is only a prox."""
         model = CPTensor(weights, self.factors(free))
-        total = self._slopes_of_penalties(weights, free)
+        return self._whole_gradient(
+            weights, free, [self._data_gradient(term, model) for term in self.terms]
+        )
+
+    def value_and_gradient(
+        self, weights: Array, free: Factors, scale: Scale
+    ) -> tuple[Array, Factors]:
+        """Both, from the readings that the gradient takes; the value is good to `rounding`."""
+        model, total = CPTensor(weights, self.factors(free)), self._penalties(weights, free)
+        slopes = []
         for term in self.terms:
-            slopes = self.movable(self._data_gradient(term, model))
-            slopes = (term.times_weight(s * weights.conj()[None, :]) for s in slopes)
-            total = [t + s for t, s in zip(total, slopes, strict=True)]
+            value, slope = self._data_value_and_gradient(term, model)
+            if term.by_grams:
+                value = jnp.maximum(value + self.norm(scale) ** 2 / 2, 0)
+            total += term.times_weight(value)
+            slopes.append(slope)
+        return total, self._whole_gradient(weights, free, slopes)
+
+    def of_residual(self, squares: Array, cp: CPTensor, scale: Scale) -> Array:
+        """F of a model by its squared residual, in units of the data, where that is the loss."""
+        half = squares / 2 if self._has_units else squares / 2 * scale.unit**2 * scale.weight
+        problem, weights, free = self.at(cp, scale)
+        return self.from_units(half + problem._penalties(weights, free), scale)
+
+    def rounding(self, value: Array, weights: Array, free: Factors, scale: Scale) -> Array:
+        """How far off a value of `value_and_gradient` may be."""
+        size = jnp.sqrt(jnp.abs(value))
+        if self.by_grams or any(term.tensor.cancels for term in self.terms):
+            components = prod(column_norms(a) for a in self.factors(free)) * jnp.abs(weights)
+            size += self.norm(scale) + jnp.sum(components)
+        return float(jnp.finfo(value.dtype).eps) * size**2
+
+    def _whole_gradient(self, weights: Array, free: Factors, slopes: list[Factors]) -> Factors:
+        """That of penalties and of all terms, from the gradients of their data."""
+        total = self._slopes_of_penalties(weights, free)
+        for term, of_term in zip(self.terms, slopes, strict=True):
+            parts = (term.times_weight(s * weights.conj()[None, :]) for s in self.movable(of_term))
+            total = [t + s for t, s in zip(total, parts, strict=True)]
         return tuple(total)
+
+    def _data_value(self, term: Term, model: CPTensor) -> Array:
+        """Σ W∘f(M, T/u)."""
+        return entry_loss(term.loss, self.precision, model, term.tensor, term.unit)
 
     def _data_gradient(self, term: Term, model: CPTensor) -> Factors:
         """(W∘∂f/∂M)₍ₙ₎K̄ₙ of every mode."""
+        return self._data_value_and_gradient(term, model)[1]
+
+    def _data_value_and_gradient(self, term: Term, model: CPTensor) -> tuple[Array, Factors]:
+        """Both, entry by entry; or by Grams, and then without ½‖T/u‖²."""
         weights, factors = model
         conjugate = tuple(a.conj() for a in factors)
         if not term.by_grams:
             both = partial(with_derivative, term.function)
             options = {"precision": self.precision, "at_zero": _zeros.derivative(term.loss)}
-            return term.tensor.entrywise(both, model, conjugate, **options)[1]
+            return term.tensor.entrywise(both, model, conjugate, **options)
         ys = tensor_mttkrps(term.tensor, conjugate, self.precision)
         if term.unit is not None:
             ys = [times(y, 1 / term.unit) for y in ys]
-        return residual_mttkrps(weights, factors, [gram(a, a) for a in factors], ys)
+        grams = [gram(a, a) for a in factors]
+        of_model = matmul(hadamard(*grams), weights)
+        of_data = jnp.sum(conjugate[0] * ys[0], axis=0)
+        value = jnp.sum((weights.conj() * (of_model / 2 - of_data)).real)
+        return value, residual_mttkrps(weights, factors, grams, ys)
 
     def _penalties(self, weights: Array, free: Factors) -> Array:
-        """What is added to the losses and has a gradient: l2 and the user's penalty."""
+        """What is added to the losses: l2, the user's penalty, those of constraints."""
         held = [a for n, a in zip(self.free, free, strict=True) if self._bears_l2(n)]
         squares = sum(jnp.sum((a * a.conj()).real) for a in held)
         total = jnp.asarray(self.l2, weights.real.dtype) / 2 * squares
+        for n, a in zip(self.free, free, strict=True):
+            if self.constraints[n].kind == "penalty":
+                total += jnp.asarray(self.constraints[n].value(a)).astype(total.dtype)
         return total + self._users_penalty(weights, free)
 
     def _slopes_of_penalties(self, weights: Array, free: Factors) -> Sequence[Array]:
-        """The gradient of that."""
+        """The gradient of that, without what is only a prox."""
         l2 = jnp.asarray(self.l2, weights.real.dtype)
         slopes = [
             l2.astype(a.dtype) * a if self._bears_l2(n) else jnp.zeros_like(a)

@@ -45,8 +45,8 @@ class Algorithm(ABC):
         watches: "fit" or "objective": the field of states that `CPResult.history` holds.
         works_in_units: whether steps are in units of the data, where those of least squares are in
             range, so that an objective which is not does no harm.
-        states_are_models: whether the objective of a state is that of the model which a fit that
-            ends there returns.
+        states_are_models: whether a state has the `objective` of its model and the `stationarity`,
+            and a fit that ends there returns that model.
         products: with JᴴHJ (`Objective.gauss_newton`), under entry weights, that cost about a step.
 
     Example:

@@ -84,10 +84,8 @@ def _ahead(objective: Objective, state: Any, beta: Array) -> Any:
 
 def _value(objective: Objective, state: Any) -> Array:
     """The objective over ½‖W½∘T‖²: what the fit says, and the penalties."""
-    problem, unit = objective.in_units(state.scale), objective.unit(state.scale)
-    weights = state.cp.weights / unit.astype(state.cp.weights.dtype)
-    model = problem.balanced(state.cp._replace(weights=weights))
-    penalties = replace(problem, terms=()).value(*model)
+    problem, weights, free = objective.at(state.cp, state.scale)
+    penalties = replace(problem, terms=()).value(weights, free)
     norm = objective.norm(state.scale)
     norm = jnp.where(norm > 0, norm, 1)
     return (1 - state.fit) ** 2 + 2 * (penalties / norm) / norm

@@ -26,6 +26,7 @@ Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber8
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import ClassVar, NamedTuple
 
@@ -53,6 +54,7 @@ _INEXACT = 0.1  # largest relative residual of theirs
 _STARTS = 4  # of a core, where a sweep costs so much less than a factorisation:
 _CHEAPER = 16  # times, in multiplications
 _DAMPING = 1e-3  # of the largest entry of the diagonal, before the first step
+_SEEN = 128  # times rounding: a difference of objectives that is trusted
 _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
 
 
@@ -68,8 +70,9 @@ class NLSState(NamedTuple):
             factors as given. For a float16 or bfloat16 tensor it is in float32.
         objective: of the model, a real scalar; NaN where something was not finite.
         value: the same in units of the data, which is in range wherever they are.
-        change: the stationarity of the model before the step, as in `CPResult`, a real scalar; zero
-            once a step predicts less than rounding.
+        slopes: the gradient there, of the balanced free factors, in units of the data.
+        stationarity: of the model, as in `CPResult`, a real scalar.
+        change: the same, zero once a step predicts less than rounding; NaN where the value is.
         iteration: steps done, those refused included, an integer scalar.
         damping: μ over the largest entry of the diagonal of JᴴHJ, a real scalar.
         growth: by what μ is multiplied when the next step is refused, a real scalar.
@@ -88,6 +91,8 @@ class NLSState(NamedTuple):
     cp: CPTensor
     objective: Array
     value: Array
+    slopes: Factors
+    stationarity: Array
     change: Array
     iteration: Array
     damping: Array
@@ -129,15 +134,18 @@ class GaussNewton(Algorithm):
             cp = warmed_up(objective, start, sweeps, self.starts)
         elif drawn:
             cp = scaled_start(objective, cp)
-        problem, weights, free = _units(objective, cp, scale)
-        value = problem.value(weights, free)
+        problem, weights, free = objective.at(cp, scale)
+        value, slopes = problem.value_and_gradient(weights, free, scale)
+        slope = problem.stationarity(weights, free, slopes, scale)
         finite = jnp.isfinite(value) & (scale.status == GOOD)
         value = jnp.where(finite, value, jnp.nan)
         return NLSState(
             cp=cp,
             objective=objective.from_units(value, scale),
             value=value,
-            change=jnp.where(finite, jnp.inf, jnp.nan),
+            slopes=slopes,
+            stationarity=slope,
+            change=jnp.where(finite, slope, jnp.nan),
             iteration=jnp.zeros((), int),
             damping=jnp.full_like(value, _DAMPING),
             growth=jnp.full_like(value, 2),
@@ -146,16 +154,14 @@ class GaussNewton(Algorithm):
 
     def step(self, objective: Objective, state: NLSState) -> NLSState:
         """One damped step, taken if the objective falls as it should."""
-        problem, weights, free = _units(objective, state.cp, state.scale)
-        before = state.value
-        slopes = problem.gradient(weights, free)
+        problem, weights, free = objective.at(state.cp, state.scale)
+        before, slopes, slope = state.value, state.slopes, state.stationarity
         moving = tuple(
             ~((a == 0) & (g > 0))
             if problem.constraints[n].kind == "cone"
             else jnp.ones(a.shape, bool)
             for n, a, g in zip(problem.free, free, slopes, strict=True)
         )
-        slope = problem.stationarity(weights, free, slopes, state.scale)
         # As exact as the gradient is small: far from the end more would be wasted.
         tolerance = jnp.minimum(_INEXACT, jnp.sqrt(slope))
         system = _System.at(problem, weights, free, moving, state.damping)
@@ -167,35 +173,44 @@ class GaussNewton(Algorithm):
             problem.constraints[n].prox(x + v, jnp.ones_like(before))
             for n, x, v in zip(problem.free, free, d, strict=True)
         )
-        after = problem.value(weights, moved)
+        new = problem.normal_form(weights, moved, problem.movable(state.cp.factors))
+        weights, there = problem.balanced(new)
+        after, new_slopes = problem.value_and_gradient(weights, there, state.scale)
+        new_slope = problem.stationarity(weights, there, new_slopes, state.scale)
+        fell = before - after
+        # A small difference is told by the mean of both gradients, along the chord.
+        seen = jnp.abs(fell) > _SEEN * problem.rounding(after, weights, there, state.scale)
+        fell = jnp.where(seen, fell, _along_chord(free, slopes, there, new_slopes))
         eps = float(jnp.finfo(before.dtype).eps)
         rounding = 64 * eps * jnp.abs(before)
         if not objective.has_functions:  # that of the residuals themselves, near an exact fit
-            norm = problem.norm(state.scale)
-            rounding = rounding + (4 * eps * norm) ** 2
-            if any(term.tensor.cancels for term in problem.terms):
-                rounding = rounding + 64 * eps * norm**2
-        ratio = (before - after + rounding) / (predicted + rounding)
-        taken = jnp.isfinite(after) & (ratio > 1e-4)
+            rounding = rounding + (4 * eps * problem.norm(state.scale)) ** 2
+        ratio = (fell + rounding) / (predicted + rounding)
+        accepted = jnp.isfinite(after) & jnp.isfinite(new_slope) & (ratio > 1e-4)
         # The gradient goes on falling when the objective no longer shows it, until it is rounding,
         # which does not fall. Near a saddle it does not either, so a start from afar is to rest
-        # with the least damping too; that step is only tried.
+        # with the least damping too; a step that finds rest there and no less slope is only tried.
         least = eps**0.75  # less would leave the gauge, where nothing is known, to rounding
-        stuck = (predicted <= rounding / 8) & (slope <= 64 * eps) & (slope > 0.5 * state.change)
+        new_slope = jnp.where(accepted, new_slope, slope)
+        falls = new_slope <= 0.5 * slope
+        stuck = (predicted <= rounding / 8) & (new_slope <= 64 * eps) & ~falls
         resting = stuck | (slope <= 8 * eps)
-        tried = (state.damping <= least) | (self.sweeps == 0)
-        taken = taken & ~(resting & tried)
-        done = resting & tried | (predicted <= eps * rounding) | (state.damping > 1e12)
-        new = problem.normal_form(weights, moved, problem.movable(state.cp.factors))
-        unit = objective.unit(state.scale).astype(new.weights.dtype)
-        new = new._replace(weights=new.weights * unit)
+        ends = resting & ((state.damping <= least) | (self.sweeps == 0))
+        done = ends | (predicted <= eps * rounding) | (state.damping > 1e12)
+        taken = accepted & (falls | ~ends)
         shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
         damping = state.damping * jnp.where(taken, shrink, state.growth)
-        value = jnp.where(taken, after, before)
+        unit = objective.unit(state.scale).astype(new.weights.dtype)
+        new = new._replace(weights=new.weights * unit)
+        kept = (state.cp, before, slopes, slope)
+        moved = (new, after, new_slopes, new_slope)
+        cp, value, slopes, slope = jax.tree.map(partial(jnp.where, taken), moved, kept)
         return NLSState(
-            cp=jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, state.cp),
+            cp=cp,
             objective=objective.from_units(value, state.scale),
             value=value,
+            slopes=slopes,
+            stationarity=slope,
             change=jnp.where(done, 0, slope),
             iteration=state.iteration + 1,
             damping=jnp.where(resting, least, jnp.maximum(damping, least)),
@@ -204,19 +219,19 @@ class GaussNewton(Algorithm):
         )
 
 
+def _along_chord(here: Factors, slopes: Factors, there: Factors, others: Factors) -> Array:
+    """By how much the objective falls from here to there, from its gradients at both ends."""
+    triples = zip(slopes, others, here, there, strict=True)
+    parts = [jnp.sum(((g + h).conj() * (a - b)).real) for g, h, a, b in triples]
+    return sum(parts[1:], start=parts[0]) / 2
+
+
 def in_core(shape: tuple[int, ...], rank: int) -> GaussNewton:
     """For a small tensor, where sweeps may cost much less than steps."""
     unknowns = sum(min(n, rank) * rank for n in shape)
     cheap = unknowns**3 > _CHEAPER * rank * prod(shape)
     several = cheap and unknowns <= _WRITTEN_OUT
     return GaussNewton(sweeps=MANY, starts=_STARTS) if several else GaussNewton()
-
-
-def _units(objective: Objective, cp: CPTensor, scale: Scale) -> tuple[Objective, Array, Factors]:
-    """The problem in units of the data, and the model there, balanced."""
-    unit = objective.unit(scale).astype(cp.weights.dtype)
-    problem = objective.in_units(scale)
-    return problem, *problem.balanced(cp._replace(weights=cp.weights / unit))
 
 
 class _System(NamedTuple):
