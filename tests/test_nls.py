@@ -1,5 +1,7 @@
 """`cp.nls`: it ends where others should, at stationary points, whatever the problem."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,13 @@ import pytest
 from numpy.testing import assert_allclose
 
 from jkr import cp
+from jkr.tensors import Dense
 
 KEY = jax.random.key(0)
 SHAPE = (9, 8, 7)
+PROBLEMS = [
+    *("plain", "complex", "weighted", "l2", "fixed", "nonnegative", "poisson", "huber, missing")
+]
 
 
 def noisy(rng, factors, noise, dtype=float):
@@ -36,10 +42,7 @@ def problem(rng, name):
     }[name]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["plain", "complex", "weighted", "l2", "fixed", "nonnegative", "poisson", "huber, missing"],
-)
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_it_ends_at_a_stationary_point_no_worse_than_where_others_end(name, rng):
     x, options = problem(rng, name)
     options = {"key": None if "init" in options else KEY} | options
@@ -50,6 +53,50 @@ def test_it_ends_at_a_stationary_point_no_worse_than_where_others_end(name, rng)
     # From there a generic optimiser finds nothing better.
     assert other.history[-1] > ours.history[-1] - 1e-9 * abs(ours.history[-1])
     assert ours.history[-1] <= ours.history[0]
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_state_has_the_objective_and_the_gradient_of_its_model(name, rng):
+    x, options = problem(rng, name)
+    start = {"init": options.pop("init")} if "init" in options else {"key": KEY}
+    data, solver = Dense(x, options.pop("entry_weights", None)), cp.NLS(**options)
+    state = solver.init(data, 3, **start)
+    for _ in range(2):
+        state = solver.step(data, state)
+    objective = cp.nls(data, 3, **start, **options, max_iters=1).objective.on(data)
+    whole, weights, free = objective.at(state.cp, state.scale)
+    value, slopes = jax.value_and_grad(partial(whole.value, weights))(free)
+    assert_allclose(state.value, value, rtol=1e-10)
+    assert_allclose(state.objective, objective.value(*objective.balanced(state.cp)), rtol=1e-10)
+    for ours, slope in zip(state.slopes, slopes, strict=True):
+        rounding = 1e-9 * jnp.max(jnp.abs(slope)) + 1e-13
+        assert_allclose(ours, slope.conj(), rtol=1e-7, atol=rounding)
+    assert state.change == state.stationarity < 1
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-10])
+def test_residuals_below_the_rounding_of_the_objective_are_fitted(noise, rng):
+    # ½‖T − M‖² is less than eps·‖T‖²; the optimum is the truth and one linear step.
+    factors = [rng.uniform(0, 1, (n, 3)) for n in SHAPE]
+    x = noisy(rng, factors, noise)
+    columns = [
+        np.einsum(f"{'ijk'[n]}a,{others}->ijkar", np.eye(SHAPE[n]), *factors[:n], *factors[n + 1 :])
+        for n, others in enumerate(("jr,kr", "ir,kr", "ir,jr"))
+    ]
+    J = np.concatenate([column.reshape(x.size, -1) for column in columns], axis=1)
+    residual = np.ravel(x - np.einsum("ir,jr,kr->ijk", *factors))
+    left = residual - J @ np.linalg.lstsq(J, residual, rcond=None)[0]
+    result = cp.nls(x, 3, key=KEY)
+    assert int(result.status) == 0
+    assert_allclose(result.relative_error, np.linalg.norm(left) / np.linalg.norm(x), rtol=1e-4)
+
+
+def test_a_stationary_start_takes_no_step(rng):
+    x, _ = problem(rng, "plain")
+    end = cp.nls(x, 3, key=KEY)
+    again = cp.nls(x, 3, init=end.cp)
+    assert (int(again.iterations), int(again.status)) == (0, 0)
+    assert_allclose(again.cp.full(), end.cp.full(), atol=1e-7)
 
 
 def test_collinear_components_are_found(rng):

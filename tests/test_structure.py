@@ -44,6 +44,17 @@ def test_the_gradient_of_the_loss_reads_the_tensor_in_two_products(shape):
     assert products_with_arrays_of(x.size, jkr.mttkrps, x, model.factors) == 2
 
 
+@pytest.mark.parametrize("shape", [(17, 28, 29), (9, 15, 16, 17)])
+def test_a_step_of_gauss_newton_reads_the_tensor_in_two_products_and_nothing_else(shape):
+    model = cp.random(KEY, shape, 3)
+    x, solver = model.full(), cp.NLS()
+    state = solver.init(x, 3, init=model)
+    assert products_with_arrays_of(x.size, solver.step, x, state) == 2
+    program = jax.make_jaxpr(solver.step)(x, state).jaxpr
+    made = [e for e in equations(program) for v in e.outvars if size_of(v) >= x.size]
+    assert {e.primitive.name for e in made} <= {"reshape"}
+
+
 @pytest.mark.of_a_cpu
 def test_mttkrps_called_one_by_one_share_their_products():
     """By common-subexpression elimination, because the split is the same for every mode."""

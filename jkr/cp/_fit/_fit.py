@@ -41,9 +41,8 @@ _PAYS = 8  # times that a core is smaller than the tensor
 _LARGE = 1 << 15  # entries of a tensor whose readings take more time than all else
 # Passes over a tensor: its scale two, sketches two, a power pass two;
 _COMPRESSION = 6
-# of a step of `nls` a gradient, two, and an objective; before and after all steps its scale, an
-# objective, a gradient and an error.
-_STEP, _ENDS = 3, 6
+# of a step of `nls` a gradient, two; before and after all steps its scale, a gradient, an error.
+_STEP, _ENDS = 2, 5
 
 
 @any_mesh

@@ -126,8 +126,8 @@ class Stage:
 
     Example:
         >>> import jax.numpy as jnp, jkr
-        >>> print(jkr.cp.Stage("nls on the tensor", jnp.array(3), 7, 3))
-        nls on the tensor (3 steps, 16 passes)
+        >>> print(jkr.cp.Stage("nls on the tensor", jnp.array(3), 5, 2))
+        nls on the tensor (3 steps, 11 passes)
 
     Source: as `fit`; [BA98].
     """

@@ -8,6 +8,10 @@ on the right, and takes d + a/2, which costs no more readings. (Other losses go 
 none of their steps.) μ follows the ratio of the decrease of the objective to that which was
 predicted (Nielsen's rule).
 
+A step reads the tensor for the gradient where it leads, and no more: the objective comes of the
+same readings. By Grams it is good to eps·‖T‖² only; what is less than that shows in the gradients
+at both ends of the step (as in Hager and Zhang's approximate Wolfe conditions).
+
 Where all entries weigh the same, products with JᴴJ are of Grams (I10ᴴ) and read no tensor. What is
 orthogonal to all columns of a factor is apart from the rest, so that the system has N·R² unknowns
 whatever the shape; where they are few the matrix is written out and factorised. Else conjugate
@@ -21,7 +25,8 @@ R = 3, two fifths of the factors zero, noise 5 %).
 
 It begins with some sweeps of ALS (`_warm_up`).
 
-Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber82].
+Source: [SVBD13]; geodesic acceleration: [TS12]; damping: [Nie99]; bounds: [Ber82]; small
+differences: [HZ05].
 """
 
 from collections.abc import Callable
@@ -38,6 +43,7 @@ from jax.flatten_util import ravel_pytree
 from jkr import _check
 from jkr._linalg._cg import as_vector, solve_symmetric
 from jkr._linalg._definite import definite_inverse
+from jkr._linalg._norms import square_root
 from jkr._linalg._psd import basis, definite_root, inverse_roots, rows_by_roots
 from jkr._linalg._small import gram, inner, matmul
 from jkr.cp._model._cptensor import CPTensor
@@ -54,6 +60,7 @@ _INEXACT = 0.1  # largest relative residual of theirs
 _STARTS = 4  # of a core, where a sweep costs so much less than a factorisation:
 _CHEAPER = 16  # times, in multiplications
 _DAMPING = 1e-3  # of the largest entry of the diagonal, before the first step
+_SMALL = 1e-4  # a residual, relative to the data, beside which gradients are to be smaller, too
 _SEEN = 128  # times rounding: a difference of objectives that is trusted
 _BEND = 1.5  # how much longer than the step half its acceleration may be, twice
 
@@ -72,7 +79,8 @@ class NLSState(NamedTuple):
         value: the same in units of the data, which is in range wherever they are.
         slopes: the gradient there, of the balanced free factors, in units of the data.
         stationarity: of the model, as in `CPResult`, a real scalar.
-        change: the same, zero once a step predicts less than rounding; NaN where the value is.
+        change: the same, more where the residual is less than 1e-4 of the data, zero once a step
+            predicts less than rounding; NaN where the value is.
         iteration: steps done, those refused included, an integer scalar.
         damping: μ over the largest entry of the diagonal of JᴴHJ, a real scalar.
         growth: by what μ is multiplied when the next step is refused, a real scalar.
@@ -145,7 +153,7 @@ class GaussNewton(Algorithm):
             value=value,
             slopes=slopes,
             stationarity=slope,
-            change=jnp.where(finite, slope, jnp.nan),
+            change=jnp.where(finite, _unsettled(problem, value, slope, scale), jnp.nan),
             iteration=jnp.zeros((), int),
             damping=jnp.full_like(value, _DAMPING),
             growth=jnp.full_like(value, 2),
@@ -156,29 +164,12 @@ class GaussNewton(Algorithm):
         """One damped step, taken if the objective falls as it should."""
         problem, weights, free = objective.at(state.cp, state.scale)
         before, slopes, slope = state.value, state.slopes, state.stationarity
-        moving = tuple(
-            ~((a == 0) & (g > 0))
-            if problem.constraints[n].kind == "cone"
-            else jnp.ones(a.shape, bool)
-            for n, a, g in zip(problem.free, free, slopes, strict=True)
-        )
-        # As exact as the gradient is small: far from the end more would be wasted.
-        tolerance = jnp.minimum(_INEXACT, jnp.sqrt(slope))
-        system = _System.at(problem, weights, free, moving, state.damping)
-        d = system.solve(tuple(-g for g in slopes), tolerance)
-        predicted = system.predicted(slopes, d)
-        if not objective.has_functions:  # steps of other losses are as many without
-            d = system.bent(d)
-        moved = tuple(
-            problem.constraints[n].prox(x + v, jnp.ones_like(before))
-            for n, x, v in zip(problem.free, free, d, strict=True)
-        )
+        moved, predicted = _moved(problem, weights, free, state)
         new = problem.normal_form(weights, moved, problem.movable(state.cp.factors))
         weights, there = problem.balanced(new)
         after, new_slopes = problem.value_and_gradient(weights, there, state.scale)
         new_slope = problem.stationarity(weights, there, new_slopes, state.scale)
         fell = before - after
-        # A small difference is told by the mean of both gradients, along the chord.
         seen = jnp.abs(fell) > _SEEN * problem.rounding(after, weights, there, state.scale)
         fell = jnp.where(seen, fell, _along_chord(free, slopes, there, new_slopes))
         eps = float(jnp.finfo(before.dtype).eps)
@@ -202,16 +193,15 @@ class GaussNewton(Algorithm):
         damping = state.damping * jnp.where(taken, shrink, state.growth)
         unit = objective.unit(state.scale).astype(new.weights.dtype)
         new = new._replace(weights=new.weights * unit)
-        kept = (state.cp, before, slopes, slope)
-        moved = (new, after, new_slopes, new_slope)
-        cp, value, slopes, slope = jax.tree.map(partial(jnp.where, taken), moved, kept)
+        old, new = (state.cp, before, slopes, slope), (new, after, new_slopes, new_slope)
+        cp, value, slopes, slope = jax.tree.map(partial(jnp.where, taken), new, old)
         return NLSState(
             cp=cp,
             objective=objective.from_units(value, state.scale),
             value=value,
             slopes=slopes,
             stationarity=slope,
-            change=jnp.where(done, 0, slope),
+            change=jnp.where(done, 0, _unsettled(problem, value, slope, state.scale)),
             iteration=state.iteration + 1,
             damping=jnp.where(resting, least, jnp.maximum(damping, least)),
             growth=jnp.where(taken, 2, 2 * state.growth),
@@ -219,8 +209,41 @@ class GaussNewton(Algorithm):
         )
 
 
+def _moved(
+    problem: Objective, weights: Array, free: Factors, state: NLSState
+) -> tuple[Factors, Array]:
+    """Factors after a damped step, and by how much the objective should fall."""
+    slopes = state.slopes
+    moving = tuple(
+        ~((a == 0) & (g > 0)) if problem.constraints[n].kind == "cone" else jnp.ones(a.shape, bool)
+        for n, a, g in zip(problem.free, free, slopes, strict=True)
+    )
+    # As exact as the gradient is small: far from the end more would be wasted.
+    tolerance = jnp.minimum(_INEXACT, jnp.sqrt(state.stationarity))
+    system = _System.at(problem, weights, free, moving, state.damping)
+    d = system.solve(tuple(-g for g in slopes), tolerance)
+    predicted = system.predicted(slopes, d)
+    if not problem.has_functions:  # steps of other losses are as many without
+        d = system.bent(d)
+    moved = tuple(
+        problem.constraints[n].prox(x + v, jnp.ones_like(predicted))
+        for n, x, v in zip(problem.free, free, d, strict=True)
+    )
+    return moved, predicted
+
+
+def _unsettled(problem: Objective, value: Array, slope: Array, scale: Scale) -> Array:
+    """The stationarity, more where the residual is small: of an exact fit all digits are asked."""
+    if problem.has_functions:
+        return slope
+    norm = problem.norm(scale)
+    residual = square_root(2 * value) / jnp.where(norm > 0, norm, 1)
+    least = float(jnp.finfo(value.dtype).eps) ** 0.5
+    return slope * jnp.maximum(1, _SMALL / jnp.maximum(residual, least))
+
+
 def _along_chord(here: Factors, slopes: Factors, there: Factors, others: Factors) -> Array:
-    """By how much the objective falls from here to there, from its gradients at both ends."""
+    """By how much the objective falls from here to there: the mean of its slopes at both ends."""
     triples = zip(slopes, others, here, there, strict=True)
     parts = [jnp.sum(((g + h).conj() * (a - b)).real) for g, h, a, b in triples]
     return sum(parts[1:], start=parts[0]) / 2
