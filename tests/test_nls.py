@@ -13,9 +13,10 @@ from jkr.tensors import Dense
 
 KEY = jax.random.key(0)
 SHAPE = (9, 8, 7)
-PROBLEMS = [
-    *("plain", "complex", "weighted", "l2", "fixed", "nonnegative", "poisson", "huber, missing")
-]
+PROBLEMS = (
+    *("plain", "complex", "weighted", "l2"),
+    *("fixed", "nonnegative", "poisson", "huber, missing"),
+)
 
 
 def noisy(rng, factors, noise, dtype=float):

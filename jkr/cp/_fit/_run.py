@@ -21,7 +21,6 @@ from jkr._linalg._norms import square_root, unit_columns
 from jkr._linalg._psd import is_singular
 from jkr._linalg._small import gram
 from jkr._products._hadamard import hadamard
-from jkr.cp import losses
 from jkr.cp._fit import _result
 from jkr.cp._fit._derivative import with_derivatives
 from jkr.cp._fit._determined import judged
@@ -271,7 +270,7 @@ def _ended(
     eps = float(jnp.finfo(error.dtype).eps)
     if algorithm.watches == "objective":
         last = state.objective
-        if all(term.loss == losses.gaussian for term in objective.terms):
+        if objective.only_squares:
             last = objective.of_residual(squares, cp, scale)
         elif not known:
             last = objective.value(*objective.balanced(cp))
@@ -306,6 +305,7 @@ def _ended(
 
 
 def _stationarity(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
+    """`CPResult.stationarity` of a model."""
     problem, ones, free = objective.at(cp, scale)
     return problem.stationarity(ones, free, problem.gradient(ones, free), scale)
 

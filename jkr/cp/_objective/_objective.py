@@ -258,14 +258,16 @@ class Objective:
     def value(self, weights: Array, free: Factors) -> Array:
         """F, entry by entry."""
         model, total = CPTensor(weights, self.factors(free)), self._penalties(weights, free)
-        return total + sum(term.times_weight(self._data_value(term, model)) for term in self.terms)
+        for term in self.terms:
+            value = entry_loss(term.loss, self.precision, model, term.tensor, term.unit)
+            total += term.times_weight(value)
+        return total
 
     def gradient(self, weights: Array, free: Factors) -> Factors:
         """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors; without what is only a prox."""
         model = CPTensor(weights, self.factors(free))
-        return self._whole_gradient(
-            weights, free, [self._data_gradient(term, model) for term in self.terms]
-        )
+        slopes = [self._data_gradient(term, model) for term in self.terms]
+        return self._whole_gradient(weights, free, slopes)
 
     def value_and_gradient(
         self, weights: Array, free: Factors, scale: Scale
@@ -282,7 +284,7 @@ class Objective:
         return total, self._whole_gradient(weights, free, slopes)
 
     def of_residual(self, squares: Array, cp: CPTensor, scale: Scale) -> Array:
-        """F of a model by its squared residual, in units of the data, where that is the loss."""
+        """F of a model from its squared residual, in units of the data, if `only_squares`."""
         half = squares / 2 if self._has_units else squares / 2 * scale.unit**2 * scale.weight
         problem, weights, free = self.at(cp, scale)
         return self.from_units(half + problem._penalties(weights, free), scale)
@@ -302,10 +304,6 @@ class Objective:
             parts = (term.times_weight(s * weights.conj()[None, :]) for s in self.movable(of_term))
             total = [t + s for t, s in zip(total, parts, strict=True)]
         return tuple(total)
-
-    def _data_value(self, term: Term, model: CPTensor) -> Array:
-        """Σ W∘f(M, T/u)."""
-        return entry_loss(term.loss, self.precision, model, term.tensor, term.unit)
 
     def _data_gradient(self, term: Term, model: CPTensor) -> Factors:
         """(W∘∂f/∂M)₍ₙ₎K̄ₙ of every mode."""
@@ -360,7 +358,12 @@ class Objective:
     @property
     def has_functions(self) -> bool:
         """Whether anything but least squares is minimised."""
-        return self.penalty is not None or any(t.loss != losses.gaussian for t in self.terms)
+        return self.penalty is not None or not self.only_squares
+
+    @property
+    def only_squares(self) -> bool:
+        """Whether every loss is least squares."""
+        return all(term.loss == losses.gaussian for term in self.terms)
 
     def _bears_l2(self, n: int) -> bool:
         return self.literal or n in self.bearers

@@ -233,7 +233,10 @@ def _moved(
 
 
 def _unsettled(problem: Objective, value: Array, slope: Array, scale: Scale) -> Array:
-    """The stationarity, more where the residual is small: of an exact fit all digits are asked."""
+    """The stationarity, times 1e-4/ρ where the relative residual ρ is less than 1e-4.
+
+    So all digits are asked of an exact fit.
+    """
     if problem.has_functions:
         return slope
     norm = problem.norm(scale)
