@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jkr._contractions._split import are_numbers, best_split, product_ends
+from jkr._contractions._split import QUICK, are_numbers, best_split, product_ends
 from jkr._linalg._dtypes import Precision, accumulator, full
 from jkr._linalg._tangents import is_zero
 
@@ -79,8 +79,18 @@ def _reduced(y: Array, factors: Mapping[int, Array], components: int) -> Array:
         along = [1] * y.ndim
         along[axis], along[components] = a.shape
         a = a.T if components == 0 else a
-        y = jnp.sum(y * a.reshape(along), axis=axis, dtype=y.dtype)
+        y = _in_order(jnp.sum(y * a.reshape(along), axis=axis, dtype=y.dtype), y)
     return y
+
+
+def _in_order(y: Array, whole: Array) -> Array:
+    """What a large array was summed to, in its own memory order.
+
+    Where what follows would like another order XLA transposes the large array, not the small one.
+    """
+    if not are_numbers(whole.shape) or whole.size <= QUICK:
+        return y
+    return lax.optimization_barrier(y.ravel()).reshape(y.shape)
 
 
 def plain_right_product(k: Array, x: Array, precision: Precision, sharded: bool) -> Array:
@@ -129,11 +139,13 @@ def finish_left(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array:
 
 def finish_right(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array:
     """Second stage: (R, I_{s+1}, …, I_N) to (I_mode, R)."""
+    whole = y
     for m in reversed(range(s, len(factors))):
         if m != mode:
             columns = factors[m].T.astype(y.dtype)
             contracted, components = ((m - s + 1,), (1,)), ((0,), (0,))
             y = lax.dot_general(y, columns, (contracted, components), precision="highest")
+            y, whole = _in_order(y, whole), y
     # Where nothing was left to contract, XLA would fold the transpose into the large product.
     return lax.optimization_barrier(y).T
 

@@ -35,7 +35,7 @@ _WRITE, _FORM, _REDUCE_LEFT, _REDUCE_RIGHT = 1, 2, 3, 1
 _TURN = 2000
 # On an accelerator: entries whose reading takes no longer than a launch; rows below which a product
 # starves, by how much, and a usual rank.
-_FEW, _ROWS, _STARVED, _RANK = 1 << 20, 1 << 14, 3, 32
+QUICK, _ROWS, _STARVED, _RANK = 1 << 20, 1 << 14, 3, 32
 
 
 def split_cost(shape: Sequence[int], s: int) -> int:
@@ -68,7 +68,7 @@ def product_ends(shape: Sequence[int], s: int) -> int:
 
     Modes s to t are left to a second stage, which reads what the product wrote.
     """
-    if not are_numbers(shape) or prod(shape) <= _FEW:
+    if not are_numbers(shape) or prod(shape) <= QUICK:
         return s
     return min(range(s, len(shape)), key=lambda t: _product_cost(shape, s, t))
 

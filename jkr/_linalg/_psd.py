@@ -102,13 +102,16 @@ def definite_root(G: Array) -> Array:
     return lax.platform_dependent(G, cpu=eliminated, default=lambda G: _cholesky_root(G)[0])
 
 
-def trusted_solve(G: Array, b: Array) -> Array:
-    """`psd_solve` without minimum norm; NaN for a G that needs to be looked at more closely."""
+def trusted_solve(G: Array, b: Array) -> tuple[Array, Array]:
+    """G⁻¹b of a regular G, (R,) or (R, k), and whether it is regular beyond doubt.
+
+    Where it is not the first means nothing. It is not refined: residuals are at rounding times the
+    root of the condition number at most, which is what doubt bounds. It has no derivative.
+    """
     if G.shape[0] == 0:
-        return b
-    G, b = alike(G, b)
-    F, regular = _cholesky_root(lax.stop_gradient(G))
-    return _solved_by(jnp.where(regular, F, jnp.nan), G, b)
+        return b, jnp.ones((), bool)
+    F, regular = _cholesky_root(G)
+    return gram(F, matmul(F, b)), regular
 
 
 def _solved_by(F: Array, G: Array, b: Array) -> Array:
@@ -152,8 +155,8 @@ def _cholesky_root(G: Array) -> tuple[Array, Array]:
     scale = to_unit_diagonal(G)
     L = lax.linalg.cholesky(scale[:, None] * G * scale[None, :], symmetrize_input=False)
     F = lax.linalg.triangular_solve(L, jnp.diag(scale), left_side=True, lower=True)
-    pivots = jnp.diagonal(L).real ** 2
-    return F, jnp.all(pivots > DOUBT * rounding(G))  # false where they are NaN
+    least = (DOUBT * rounding(G)) ** 0.5  # of the roots of pivots; no root that is NaN exceeds it
+    return F, jnp.all((L.real > least) | ~jnp.eye(G.shape[0], dtype=bool))
 
 
 def rounding(G: Array) -> float:

@@ -201,8 +201,10 @@ def _sketched(tensor: Tensor, sizes: tuple[int, ...], key: Array) -> list[Array]
 def _refined(tensor: Tensor, bases: Sequence[Array]) -> tuple[list[Array], Array]:
     """Bases of each unfolding projected on the latest others, by subspace iteration; the core."""
     bases = list(bases)
-    # Each waits for the one before, as LAPACK's calls have to (`_order`).
+    # Each waits for the one before: LAPACK's calls have to (`_order`), and two products with the
+    # same basis XLA makes one for a graphics card, from a copy of the tensor.
     for n, q in enumerate(bases):
+        bases = lax.optimization_barrier(bases)
         projected = tensor.project_others(bases, n)
         if q.shape[0] > q.shape[1]:
             bases[n] = _leading(lax.stop_gradient(projected), q)

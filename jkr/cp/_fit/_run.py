@@ -147,14 +147,35 @@ def _run(
     algorithm: Algorithm, objective: Objective, state: Any, tol: Array, max_iters: int
 ) -> tuple[Any, Array]:
     """The last state, and what was watched after each step, (max_iters,), zero where none was."""
+    Run = tuple[Any, Array]
 
-    def body(carry: tuple[Any, Array]) -> tuple[Any, Array]:
-        state, steps = carry
-        after = algorithm.advance(objective, state)
+    def due(run: Run) -> Array:
+        return step_is_due(run[0], tol, max_iters)
+
+    def recorded(run: Run, after: Any) -> Run:
+        state, steps = run
         return after, steps.at[state.iteration].set(getattr(after, algorithm.watches))
 
-    steps = jnp.zeros(max_iters, getattr(state, algorithm.watches).dtype)
-    return while_loop(lambda carry: step_is_due(carry[0], tol, max_iters), body, (state, steps))
+    one_more = lambda run: recorded(run, step(algorithm, objective, run[0]))  # noqa: E731
+    start = state, jnp.zeros(max_iters, getattr(state, algorithm.watches).dtype)
+    trusting = algorithm.trusting_step(objective)
+    if trusting is None:
+        return while_loop(due, one_more, start)
+
+    def several(run: Run) -> Run:
+        """Trusting steps as long as all is well, then one with care if it is not."""
+
+        def another(turn: tuple[Run, Array]) -> tuple[Run, Array]:
+            run, _ = turn
+            after, good = trusting(run[0])
+            return jax.tree.map(partial(jnp.where, good), recorded(run, after), run), good
+
+        turn = while_loop(lambda turn: turn[1] & due(turn[0]), another, (run, jnp.ones((), bool)))
+        once = lambda turn: (one_more(turn[0]), ~turn[1])  # noqa: E731
+        return while_loop(lambda turn: ~turn[1], once, turn)[0]
+
+    by_steps, in_turns = partial(while_loop, due, one_more), partial(while_loop, due, several)
+    return lax.platform_dependent(start, cpu=by_steps, default=in_turns)
 
 
 def fit_from_python(

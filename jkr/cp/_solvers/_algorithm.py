@@ -1,11 +1,16 @@
 """What an algorithm is: how to begin from a start, and how to take one step on an objective."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
+
+from jax import Array
 
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
 from jkr.tensors._tensor import Scale
+
+TrustingStep = Callable[[Any], tuple[Any, Array]]
 
 
 class Start(NamedTuple):
@@ -72,9 +77,12 @@ class Algorithm(ABC):
     def step(self, objective: Objective, state: Any) -> Any:
         """The state after one more step."""
 
-    def advance(self, objective: Objective, state: Any) -> Any:
-        """The same in a loop of which no derivative is taken."""
-        return self.step(objective, state)
+    def trusting_step(self, objective: Objective) -> TrustingStep | None:
+        """On accelerators: a quicker step, that says whether it can be trusted; None without one.
+
+        Where it cannot, `step` is taken instead. No derivative is taken of either.
+        """
+        return None
 
     def finish(self, objective: Objective, cp: CPTensor) -> CPTensor:
         """The model that a fit returns, of the one that its last step left."""

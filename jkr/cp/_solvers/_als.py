@@ -13,24 +13,24 @@ Source: [KB09], figure 3.3; entry weights: [TB05]; sharing passes: [PTC13]; cons
 sweeps that begin ahead: [MYD20].
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jkr import _check
 from jkr._linalg._hals import hals
 from jkr._linalg._norms import square_root, times, unit_columns, unit_columns_in_range
-from jkr._linalg._psd import trusted_solve, with_care
+from jkr._linalg._psd import trusted_solve
 from jkr._linalg._small import framed, gram, row_products
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
-from jkr.cp._solvers._algorithm import Algorithm, Start
+from jkr.cp._solvers._algorithm import Algorithm, Start, TrustingStep
 from jkr.cp._solvers._extrapolate import Momentum, at_rest, extrapolated
 from jkr.tensors._tensor import Pass, Scale
 
@@ -110,22 +110,19 @@ class Alternating(Algorithm):
             return self._sweep(objective, state)
         return extrapolated(self._sweep, objective, state)
 
-    def advance(self, objective: Objective, state: ALSState) -> ALSState:
-        """The same, on an accelerator trusting the solves of a sweep.
+    def trusting_step(self, objective: Objective) -> TrustingStep | None:
+        """A sweep that looks at its normal equations once, at its end.
 
-        To look at each of them costs as much as to solve there, so a sweep is done again with care
-        if one was not to be trusted.
+        To look at each of them costs as much as to solve there.
         """
         if self._extrapolates(objective):
-            return self.step(objective, state)
+            return None
 
-        def trusting(state: ALSState) -> tuple[ALSState, Array]:
-            after = self._sweep(objective, state, trusting=True)
-            return after, ~jnp.isnan(after.fit)
+        def step(state: ALSState) -> tuple[ALSState, Array]:
+            after, regular = _after_a_sweep(objective, state, _trusting)
+            return after, regular & ~jnp.isnan(after.fit)
 
-        sweep = partial(_sweep_once_traced, self, objective)
-        looked_at = partial(with_care, trusting, sweep)
-        return lax.platform_dependent(state, cpu=sweep, default=looked_at)
+        return step
 
     def _extrapolates(self, objective: Objective) -> bool:
         """Not in plain least squares, whose sweeps are the textbook's: `nls` is for slow ones."""
@@ -133,45 +130,69 @@ class Alternating(Algorithm):
         plain = all(objective.constraints[n].kind == "free" for n in objective.free)
         return self.accelerated and not (plain and term.by_grams)
 
-    def _sweep(self, objective: Objective, state: ALSState, *, trusting: bool = False) -> ALSState:
-        """Every free factor in turn; the fit from what the last update leaves at hand.
-
-        Trusting, it is not taken where normal equations are near singular, as if not finite.
-        """
-        problem, unit = objective.in_units(state.scale), objective.unit(state.scale)
-        frozen, factors = _unit_fixed(objective, state.cp)
-        weights = state.cp.weights * (frozen / unit).astype(state.cp.weights.dtype)
-        grams, memory = list(state.grams), list(state.memory)
-        solution = Y = G = jnp.zeros(())
-        for part, modes in _runs(problem):
-            read = part.contract(_conj(factors))
-            for n in modes:
-                constraint = problem.constraints[n]
-                Y = _scaled(problem, part.mttkrp(read, _conj(factors), n), data=True)
-                G = _scaled(problem, part.gram(read, factors, grams, n))
-                D, previous = _spread(problem, n, weights, factors[n], frozen, state.scale)
-                H = problem.with_l2(n, framed(G, D))
-                if trusting and constraint.kind == "free" and H.ndim == 2:
-                    A = trusted_solve(H, (Y * D[None, :]).T).T
-                else:
-                    A, memory[n] = constraint.solve(H, Y * D[None, :], previous, memory[n])
-                weights, factors[n] = _placed(problem, n, A, D, factors[n], G, Y, state.scale)
-                grams[n] = gram(factors[n], factors[n])
-                solution = factors[n] * weights[None, :]
-        fit = _fit_of_last(solution, G, Y, objective, state.scale)
-        weights = weights * (unit / jnp.where(frozen > 0, frozen, 1)).astype(weights.dtype)
-        cp = CPTensor(weights, objective.factors(tuple(factors[n] for n in objective.free)))
-        change, done = jnp.abs(fit - state.fit), state.iteration + 1
-        after = state._replace(cp=cp, fit=fit, change=change, iteration=done)
-        after = after._replace(grams=tuple(grams), memory=tuple(memory))
-        # A sweep that is not finite is not taken.
-        kept = state._replace(fit=fit, change=change, iteration=done)
-        return jax.tree.map(partial(jnp.where, jnp.isnan(fit)), kept, after)
+    def _sweep(self, objective: Objective, state: ALSState) -> ALSState:
+        """One that is not finite is not taken."""
+        after, _ = _after_a_sweep(objective, state, _with_care)
+        kept = state._replace(fit=after.fit, change=after.change, iteration=after.iteration)
+        return jax.tree.map(partial(jnp.where, jnp.isnan(after.fit)), kept, after)
 
 
-@jax.jit
-def _sweep_once_traced(algorithm: Alternating, objective: Objective, state: ALSState) -> ALSState:
-    return algorithm._sweep(objective, state)
+# A constraint, normal equations, right-hand sides (I, R), the factor so far and what is kept from
+# sweep to sweep, to the factor, what to keep, and whether the equations were regular enough.
+Solve = Callable[[Any, Array, Array, Array, Any], tuple[Array, Any, Array]]
+
+
+def _with_care(
+    constraint: Any, G: Array, Y: Array, previous: Array, memory: Any
+) -> tuple[Array, Any, Array]:
+    return *constraint.solve(G, Y, previous, memory), jnp.ones((), bool)
+
+
+def _trusting(
+    constraint: Any, G: Array, Y: Array, previous: Array, memory: Any
+) -> tuple[Array, Any, Array]:
+    if constraint.kind != "free" or G.ndim > 2:
+        return _with_care(constraint, G, Y, previous, memory)
+    A, regular = trusted_solve(G, Y.T)
+    return A.T, memory, regular
+
+
+def _after_a_sweep(objective: Objective, state: ALSState, solve: Solve) -> tuple[ALSState, Array]:
+    """Every free factor in turn; the fit from what the last update leaves at hand.
+
+    And whether all normal equations were regular enough.
+    """
+    problem, unit = objective.in_units(state.scale), objective.unit(state.scale)
+    frozen, factors = _unit_fixed(objective, state.cp)
+    weights = state.cp.weights * (frozen / unit).astype(state.cp.weights.dtype)
+    grams, memory, regular = list(state.grams), list(state.memory), []
+    solution = Y = G = jnp.zeros(())
+    for part, modes in _runs(problem):
+        read = part.contract(_conj(factors))
+        for n in modes:
+            Y = _scaled(problem, part.mttkrp(read, _conj(factors), n), data=True)
+            G = _scaled(problem, part.gram(read, factors, grams, n))
+            D, previous = _spread(problem, n, weights, factors[n], frozen, state.scale)
+            H = problem.with_l2(n, framed(G, D))
+            A, memory[n], good = solve(
+                problem.constraints[n], H, Y * D[None, :], previous, memory[n]
+            )
+            regular.append(good)
+            weights, factors[n] = _placed(problem, n, A, D, factors[n], G, Y, state.scale)
+            grams[n] = gram(factors[n], factors[n])
+            solution = factors[n] * weights[None, :]
+    fit = _fit_of_last(solution, G, Y, objective, state.scale)
+    weights = weights * (unit / jnp.where(frozen > 0, frozen, 1)).astype(weights.dtype)
+    cp = CPTensor(weights, objective.factors(tuple(factors[n] for n in objective.free)))
+    after = state._replace(
+        cp=cp,
+        fit=fit,
+        change=jnp.abs(fit - state.fit),
+        iteration=state.iteration + 1,
+        grams=tuple(grams),
+        memory=tuple(memory),
+    )
+    return after, jnp.all(jnp.stack(regular))
 
 
 def _runs(problem: Objective) -> Iterator[tuple[Pass, list[int]]]:
