@@ -182,3 +182,19 @@ def test_only_a_long_middle_mode_goes_slice_by_slice():
 def test_stacks_of_matrices_are_refused_by_contractions():
     with pytest.raises(ValueError, match="mttkrp: factors need to be a sequence of matrices"):
         jkr.mttkrp(np.ones((2, 2)), np.ones((2, 2, 1)), 0)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("shape", [(30, 40, 50), (6, 8, 9, 40), (700, 80)], ids=str)
+def test_halves_are_multiplied_as_they_are(shape, dtype, rng):
+    """Of more than a few entries, which go through XLA's products."""
+    arrays = [jnp.asarray(rng.standard_normal(s), dtype) for s in (shape, *[(n, 4) for n in shape])]
+    x, *factors = arrays
+    dense = [np.asarray(a.astype(float)) for a in arrays]
+    found = jax.jit(jkr.mttkrps)(x, factors)
+    for n, y in enumerate(found):
+        others = [a for m, a in enumerate(dense[1:]) if m != n]
+        expected = oracles.unfold(dense[0], n) @ oracles.khatri_rao(*others)
+        assert y.dtype == dtype
+        # The Khatri–Rao product is rounded, and so is the sum.
+        assert_allclose(y.astype(float), expected, atol=0.02 * abs(expected).max())

@@ -101,7 +101,18 @@ def plain_right_product(k: Array, x: Array, precision: Precision, sharded: bool)
         wide = x.astype(accumulator(x.dtype)).reshape(1, rows, -1)
         y = jnp.sum(k.astype(wide.dtype).reshape(k.shape[0], rows, 1) * wide, axis=1)
         return y.reshape(k.shape[0], *x.shape[s:])
+    if accumulator(x.dtype) != x.dtype and not sharded:
+        # XLA has no product of bfloat16 for a CPU where several axes of X are left.
+        return _as_matrices(k, x, precision)
     return dot(k, x, (tuple(range(1, s + 1)), tuple(range(s))), precision)
+
+
+def _as_matrices(k: Array, x: Array, precision: Precision) -> Array:
+    """The same product of k as an R×L and X as an L×M matrix."""
+    s = k.ndim - 1
+    rows, columns = prod(x.shape[:s]), prod(x.shape[s:])
+    y = dot(k.reshape(k.shape[0], rows), x.reshape(rows, columns), ((1,), (0,)), precision)
+    return y.reshape(k.shape[0], *x.shape[s:])
 
 
 _right_product = jax.custom_jvp(plain_right_product, nondiff_argnums=(2, 3))
@@ -117,18 +128,9 @@ def _right_product_jvp(precision, sharded, primals, tangents):
     """
     k, x = primals
     dk, dx = tangents
-    s = k.ndim - 1
-    rows = prod(x.shape[:s])
-
-    def product(k: Array, x: Array) -> Array:
-        y = dot(
-            k.reshape(k.shape[0], rows), x.reshape(rows, prod(x.shape[s:])), ((1,), (0,)), precision
-        )
-        return y.reshape(k.shape[0], *x.shape[s:])
-
     y = _right_product(k, x, precision, sharded)
-    terms = [] if is_zero(dk) else [product(dk, x)]
-    terms += [] if is_zero(dx) else [product(k, dx)]
+    terms = [] if is_zero(dk) else [_as_matrices(dk, x, precision)]
+    terms += [] if is_zero(dx) else [_as_matrices(k, dx, precision)]
     return y, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(y)
 
 
