@@ -36,6 +36,7 @@ SUITES = (
     "accuracy",
     "import",
     "gpu",
+    "programs",
 )
 COMPARE = ("einsum", "tensorly", "pyttb", "pygenten", "pykeen", "sklearn")
 
