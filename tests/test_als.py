@@ -90,7 +90,7 @@ def test_status_says_how_it_ended():
         (
             {"tol": 1e-12},
             0,
-            "converged: the last iteration changed the fit, or the objective, by less than tol",
+            "converged: the fit, the objective or, of nls, the stationarity settled to tol",
         ),
         ({"tol": 1e-5}, 1, "lower tol"),
         ({"tol": 0, "max_iters": 3}, 3, "raise max_iters"),

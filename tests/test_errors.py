@@ -594,6 +594,10 @@ ERRORS = [
         "cp.ALS.step: state needs to come from init or step, got CPTensor",
     ),
     (
+        lambda: cp.NLS().step(z(2, 3), cp.GCP().init(z(2, 3), 1, key=KEY)),
+        "cp.NLS.step: state needs to come from init or step, got GCPState",
+    ),
+    (
         lambda: cp.ALS().step(z(2, 4), cp.ALS().init(z(2, 3), 1, key=KEY)),
         "cp.ALS.step: a state of shape (2, 3) and a tensor of shape (2, 4)",
     ),

@@ -176,6 +176,34 @@ def test_counts_are_fitted_better_than_by_gradients_in_fewer_steps(rng):
     assert 2 * int(ours.iterations) < int(other.iterations)
 
 
+def test_a_fit_of_counts_goes_on_from_its_end(rng):
+    mean = 9 * np.einsum("ir,jr,kr->ijk", *(rng.uniform(size=(n, 3)) for n in (12, 11, 10)))
+    counts, options = jnp.asarray(rng.poisson(mean), float), {"loss": cp.losses.poisson}
+    end = cp.fit(counts, 3, key=KEY, **options)
+    again = cp.fit(counts, 3, init=end.cp, **options)
+    assert int(again.iterations) <= 1 < int(end.iterations)
+
+
+def test_passes_are_those_of_sweeps_and_steps(rng):
+    x = jnp.asarray(rng.uniform(size=(5, 6, 7)))
+    plain = cp.fit(x, 2, key=KEY)
+    assert plain.stages[0].passes == 5 + 2 * 1 + 2 * int(plain.iterations)
+    held = cp.fit(x, 2, key=KEY, nonnegative=True)
+    assert held.stages[0].passes == 5 + 2 * 20 + 2 * int(held.iterations)
+    stored = np.argwhere(np.ones(x.shape))
+    sparse = jkr.tensors.Sparse(stored, x.ravel(), x.shape, unstored="zero")
+    assert cp.fit(sparse, 2, key=KEY).stages[0].passes is None
+
+
+def test_long_sparse_tensors_are_fitted_as_they_are(rng):
+    # A basis of the long mode would be made of more numbers than are stored.
+    shape = (20000, 300, 30)
+    stored = np.unique(rng.integers(0, shape, (40000, 3)), axis=0)
+    sparse = jkr.tensors.Sparse(stored, jnp.ones(len(stored)), shape, unstored="zero")
+    result = cp.fit(sparse, 2, key=KEY, max_iters=2)
+    assert [stage.what for stage in result.stages] == ["nls on the tensor"]
+
+
 def test_a_start_and_the_dtype_are_kept(rng):
     truth, x = noisy(rng, SHAPE, 2, 0.1)
     factors = [jnp.asarray(rng.standard_normal((n, 2)), "float32") for n in SHAPE]

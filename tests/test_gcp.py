@@ -141,6 +141,28 @@ def test_integers_are_counts():
     assert_allclose(result.history[-1], gcp(COUNTS, loss=losses.poisson).history[-1], rtol=1e-12)
 
 
+@pytest.mark.parametrize("fit", [cp.gcp, cp.nls, cp.fit, cp.als], ids=lambda f: f.__name__)
+def test_a_component_of_weight_zero_is_taken_for_a_small_one(fit, rng):
+    apart = [np.kron(np.eye(2), np.ones((n, 1))) + 0.1 for n in (3, 4, 2)]
+    truth = cp.CPTensor(jnp.full(2, 20.0), tuple(map(jnp.asarray, apart)))
+    counts = jnp.asarray(rng.poisson(truth.full()), float)
+    options = {} if fit is cp.als else {"loss": losses.poisson}
+    start = truth._replace(weights=jnp.array([20.0, 0.0]))
+    found, expected = (fit(counts, 2, init=m, **options) for m in (start, truth))
+    assert_allclose(found.cp.full(), expected.cp.full(), rtol=1e-2)
+
+
+@pytest.mark.parametrize("fit", [cp.gcp, cp.nls, cp.als], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("size", [0.0, -1.0])
+def test_a_start_outside_its_cone_is_none_of_its_columns(fit, size, rng):
+    x = jnp.asarray(rng.uniform(0.5, 1, (5, 4, 3)))
+    factors = tuple(size * jnp.asarray(rng.uniform(0.5, 1, (n, 1))) for n in x.shape)
+    options = {"nonnegative": True} | ({"loss": losses.poisson} if fit is not cp.als else {})
+    result = fit(x, 1, init=cp.CPTensor(jnp.ones(1), factors), **options)
+    assert result.fit > 0.7
+    assert all(bool(jnp.all(a >= 0)) for a in result.cp.factors)
+
+
 def test_missing_entries_are_not_read_and_weights_count():
     seen = np.random.default_rng(0).uniform(size=SHAPE) > 0.3
     options = {"loss": losses.poisson, "tol": 0, "max_iters": 40}

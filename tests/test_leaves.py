@@ -32,6 +32,13 @@ def with_frozen(factor):
     return als(X, init=init, fixed_modes=1)
 
 
+def after_another_stage(factor):
+    """Whose last stage begins from what `gcp` found, with the factor in it."""
+    init = START._replace(factors=(START.factors[0], factor, START.factors[2]))
+    options = {"loss": cp.losses.huber(0.2), "l2": 0.1, "fixed_modes": 1}
+    return cp.fit(X, 2, init=init, tol=0, max_iters=60, **options)
+
+
 # Functions of leaves, their names and where they are: one program each.
 FITS = [
     (lambda x: als(x), {"the array": X}),
@@ -53,6 +60,7 @@ FITS = [
         {"weights of a model as data": MODEL.weights, "a factor of it": MODEL.factors[0]},
     ),
     (with_frozen, {"a fixed factor": START.factors[1]}),
+    (after_another_stage, {"a fixed factor of several stages": START.factors[1]}),
     (
         lambda v: cp.gcp(X, 2, init=START, l2=0.1, penalty=Partial(roughness, v), **TIGHT),
         {"what a penalty binds": jnp.array(0.2)},

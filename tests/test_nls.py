@@ -69,7 +69,7 @@ def test_a_state_has_the_objective_and_the_gradient_of_its_model(name, rng):
     value, slopes = jax.value_and_grad(partial(whole.value, weights))(free)
     assert_allclose(state.value, value, rtol=1e-10)
     assert_allclose(state.objective, objective.value(*objective.balanced(state.cp)), rtol=1e-10)
-    for ours, slope in zip(state.slopes, slopes, strict=True):
+    for ours, slope in zip(state.gradient, slopes, strict=True):
         rounding = 1e-9 * jnp.max(jnp.abs(slope)) + 1e-13
         assert_allclose(ours, slope.conj(), rtol=1e-7, atol=rounding)
     assert state.change == state.stationarity < 1
@@ -90,6 +90,28 @@ def test_residuals_below_the_rounding_of_the_objective_are_fitted(noise, rng):
     result = cp.nls(x, 3, key=KEY)
     assert int(result.status) == 0
     assert_allclose(result.relative_error, np.linalg.norm(left) / np.linalg.norm(x), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_that_cancel_end_no_later(dtype, rng):
+    """A constant that brings the sum of a loss to zero says nothing of where its minimum is."""
+    factors = [rng.uniform(0.2, 2, (n, 3)) for n in SHAPE]
+    counts = jnp.asarray(rng.poisson(np.einsum("ir,jr,kr->ijk", *factors)), dtype)
+    plain = cp.nls(counts, 3, key=KEY, loss=cp.losses.poisson)
+    mean = float(plain.history[-1]) / counts.size
+    loss = cp.losses.Loss(
+        lambda m, x: m - x * jnp.log(m + jnp.asarray(1e-10, m.dtype)) - mean, nonnegative=True
+    )
+    other = cp.nls(counts, 3, key=KEY, loss=loss)
+    assert int(other.status) == int(plain.status)
+    assert int(other.iterations) <= int(plain.iterations) + 3
+    assert_allclose(other.cp.full(), plain.cp.full(), rtol=1e-2 if dtype == "float32" else 1e-6)
+
+
+def test_starts_after_sweeps_are_in_normal_form(rng):
+    x, options = problem(rng, "poisson")
+    for a in cp.NLS(**options).init(x, 3, key=KEY).cp.factors:
+        assert_allclose(np.linalg.norm(a, axis=0), 1, rtol=1e-12)
 
 
 def test_a_stationary_start_takes_no_step(rng):

@@ -276,6 +276,34 @@ def test_the_fit_of_a_model_is_that_of_its_array(fit, options, dtype):
     assert_allclose(*(result.cp.full() for result in results), atol=1e-8)
 
 
+def test_models_larger_than_any_array_are_fitted():
+    data = cp.random(KEY, (10**4,) * 4, 3, dtype=float)
+    result = cp.fit(data, 2, key=KEY)
+    assert int(result.status) <= 1
+
+    def inner(one, other):
+        pairs = zip(one.factors, other.factors, strict=True)
+        crossed = np.prod([np.asarray(a).T @ np.asarray(b) for a, b in pairs], axis=0)
+        return np.asarray(one.weights) @ crossed @ np.asarray(other.weights)
+
+    whole, found = inner(data, data), result.cp
+    squared = (whole - 2 * inner(found, data) + inner(found, found)) / whole
+    assert_allclose(result.relative_error, np.sqrt(squared), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_models_that_are_nearly_the_data_are_told_from_them(dtype):
+    data, off = (cp.random(jax.random.key(k), (20, 30, 7), 2, dtype=dtype) for k in (1, 2))
+    near = jax.tree.map(lambda a, b: a + 1e-12 * b, data, off)
+    small, (weights, factors) = as_tensor("test", data).beside(near)
+    assert [len(a) for a in factors] == [4, 4, 4]
+    difference = (
+        cp.CPTensor(small.weights, small.factors).full() - cp.CPTensor(weights, factors).full()
+    )
+    expected = np.linalg.norm(near.full() - data.full())
+    assert_allclose(np.linalg.norm(difference), expected, rtol=1e-3)
+
+
 def test_a_rank_scan_of_a_model_is_that_of_its_array():
     data = cp.random(jax.random.key(1), SHAPE, 4)
     options = {"key": KEY, "restarts": 2, "tol": 0, "max_iters": 10}

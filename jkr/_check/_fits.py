@@ -112,10 +112,10 @@ def result(name: str, result: Any, kind: type) -> None:
         raise ValueError(f"{name}: result needs to be a CPResult, got {type(result).__name__}")
 
 
-def state(name: str, state: Any, shape: Sizes, watched: str) -> Any:
+def state(name: str, state: Any, shape: Sizes, kind: type, watched: str) -> Any:
     """The model of a state of the same solver, of that shape."""
     cp = getattr(state, "cp", None)
-    if cp is None or not hasattr(state, watched):
+    if cp is None or not hasattr(state, watched) or not isinstance(state, kind):
         raise ValueError(
             f"{name}: state needs to come from init or step, got {type(state).__name__}"
         )

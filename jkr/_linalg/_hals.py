@@ -1,6 +1,6 @@
 """Nonnegative least squares for one factor, by hierarchical alternating least squares (HALS).
 
-min ½‖A Hᵀ½ − …‖² with A ≥ 0, given the normal equations A H = Y, one column at a time:
+min ½ tr(A H Aᵀ) − tr(Y Aᵀ) over A ≥ 0, so A H = Y without the bound, one column at a time:
 
     A[:, r] ← max(0, A[:, r] + (Y − A H)[:, r] / H[r, r]),
 

@@ -20,6 +20,7 @@ from jkr._contractions import _elementwise
 from jkr._contractions._reconstruct import dense
 from jkr._linalg._dtypes import Precision
 from jkr._linalg._norms import column_norms, square_root
+from jkr._linalg._order import in_turn
 from jkr._linalg._small import gram, inner, matmul, product_of_others
 from jkr._products._hadamard import hadamard
 from jkr.tensors._tensor import BAD_ENTRIES, GOOD, AtZero, Entrywise, Factors, Pass, Scale, Tensor
@@ -93,6 +94,20 @@ class Modelled(Tensor):
             precision=precision,
         )
 
+    def beside(self, model: tuple[Array, Factors]) -> tuple[Tensor, tuple[Array, Factors]]:
+        """Both in bases of what their factors span together: the R of [Bₙ Aₙ] = QR.
+
+        Where both are near each other Grams would tell the distance to half of its digits only.
+        """
+        weights, factors = model
+        if self.sharded:
+            return self, model
+        pairs = zip(self.factors, factors, strict=True)
+        joint = in_turn(_triangular, [jnp.concatenate(pair, axis=1) for pair in pairs])
+        count = len(self.weights)
+        small = replace(self, factors=tuple(r[:, :count] for r in joint))
+        return small, (weights, tuple(r[:, count:] for r in joint))
+
     def project(self, matrices: Factors) -> Array:
         """⟦μ; U_1ᴴB_1, …⟧, formed: it is as small as the matrices say."""
         small = tuple(gram(u, b) for u, b in zip(matrices, self.factors, strict=True))
@@ -119,6 +134,11 @@ class Modelled(Tensor):
             count = self.entrywise(outside, (self.weights, self.factors))[0]
             status = jnp.where(count > 0, BAD_ENTRIES, status)
         return Scale(unit, square_root(squared.real), jnp.ones_like(unit), status)
+
+
+def _triangular(a: Array) -> Array:
+    """R with A = QR, or A where that is no larger."""
+    return jnp.linalg.qr(a, mode="r") if a.shape[0] > a.shape[1] else a
 
 
 def sum_over_zeros(

@@ -216,6 +216,10 @@ class Tensor(ABC):
         """How many numbers a pass holds on its way for each column."""
         return self.visited // max(self.shape)
 
+    def beside(self, model: tuple[Array, Factors]) -> tuple["Tensor", tuple[Array, Factors]]:
+        """A tensor and a model as far from each other as these are, and smaller if can be."""
+        return self, model
+
     @property
     def cancels(self) -> bool:
         """Whether sums over entries are differences of larger ones, so that they lose digits."""

@@ -103,4 +103,4 @@ def als(
     Source: [KB09], figure 3.3.
     """
     made = as_tensor("cp.als", tensor, entry_weights)
-    return ALS(**options).fit("cp.als", made, rank, key, init)
+    return ALS(**options)._fit("cp.als", made, rank, key, init)

@@ -201,16 +201,24 @@ def _sketched(tensor: Tensor, sizes: tuple[int, ...], key: Array) -> list[Array]
 def _refined(tensor: Tensor, bases: Sequence[Array]) -> tuple[list[Array], Array]:
     """Bases of each unfolding projected on the latest others, by subspace iteration; the core."""
     bases = list(bases)
-    # Each waits for the one before: LAPACK's calls have to (`_order`), and two products with the
-    # same basis XLA makes one for a graphics card, from a copy of the tensor.
+    # Each waits for the one before, as LAPACK's calls have to (`_order`).
     for n, q in enumerate(bases):
-        bases = lax.optimization_barrier(bases)
+        bases = _apart(bases)
         projected = tensor.project_others(bases, n)
         if q.shape[0] > q.shape[1]:
             bases[n] = _leading(lax.stop_gradient(projected), q)
     core = gram(bases[-1], projected)
     *others, last = (q.shape[1] for q in bases)
     return bases, jnp.moveaxis(core.reshape(last, *others), 0, -1)
+
+
+def _apart(bases: list[Array]) -> list[Array]:
+    """The same bases as others than before, for accelerators.
+
+    There XLA makes one product of two that share a basis, from a copy of the tensor.
+    """
+    apart = lambda bases: list(lax.optimization_barrier(bases))  # noqa: E731
+    return lax.platform_dependent(bases, cpu=lambda bases: bases, default=apart)
 
 
 def _leading(y: Array, q: Array) -> Array:

@@ -3,9 +3,9 @@
 Least squares of a large tensor whose entries weigh the same, with no constraint, are solved in a
 small core first (`_compress`): a start, however poor, costs next to nothing there, and a few steps
 on the tensor itself end at its own stationary point, whatever compression has lost. All else is
-for Gauss–Newton from the first step, but several starts, which ALS compares for less, and losses
-for which least squares make no start, where gradients lead near. Constraints that it does not take
-are for ALS.
+for Gauss–Newton from the first step, with two exceptions: several starts, which ALS compares for
+less, and other losses, or a penalty, unless the model is a nonnegative mean and the data are
+float64: there gradients lead near first. Constraints that it does not take are for ALS.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,17 +31,18 @@ from jkr.cp._fit._solver import Solver
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
 from jkr.cp._solvers._nls import GaussNewton, in_core
-from jkr.cp._solvers._warm_up import warm_up
+from jkr.cp._solvers._warm_up import sweeps_for
 from jkr.cp.constraints import Free, Nonnegative
 from jkr.tensors._as_tensor import as_tensor
+from jkr.tensors._dense import Dense
 from jkr.tensors._tensor import Tensor
 
 _OVERSAMPLED = 8  # columns of a basis beyond the rank
 _PAYS = 8  # times that a core is smaller than the tensor
 _LARGE = 1 << 15  # entries of a tensor whose readings take more time than all else
-# Passes over a tensor: its scale two, sketches two, a power pass two;
+# Passes over an array whose entries weigh the same: its scale two, sketches two, a power pass two;
 _COMPRESSION = 6
-# of a step of `nls` a gradient, two; before and after all steps its scale, a gradient, an error.
+# of a sweep, or of a step of `nls`, two; before and after all its scale, a gradient, an error.
 _STEP, _ENDS = 2, 5
 
 
@@ -102,20 +103,24 @@ def fit(
     plan, objective, given, key = solver._problem(name, made, rank, key, init)
     sizes = tuple(min(n, plan.rank + _OVERSAMPLED) for n in made.shape)
     if isinstance(solver, ALS):
-        result = solver.fit(name, made, rank, key, init)
+        result = solver._fit(name, made, rank, key, init)
         stage = Stage(f"als, for constraints of the kinds {_kinds(options)}", result.iterations)
         return result._replace(stages=(stage,))
     if _compressible(objective, sizes):
-        before, model = _by_core(name, made, sizes, plan, given, key, solver)
+        before, model = _by_core(name, objective, sizes, plan, given, key, solver)
     elif not _alone(objective, plan):
         before, model = _by_another(name, made, plan, key, init, objective, solver)
     else:
         # A start is taken for one from afar, whoever gave it.
-        algorithm = GaussNewton(sweeps=warm_up(objective, drawn=True))
-        result = _with(solver, algorithm=algorithm).fit(name, made, rank, key, init)
-        return result._replace(stages=(_of_nls(result, objective),))
-    last = _with(solver, restarts=1, algorithm=GaussNewton(sweeps=0))
-    result = last.fit(name, made, plan.rank, None, lax.stop_gradient(model))
+        sweeps = sweeps_for(objective, drawn=True)
+        alone = _with(solver, algorithm=GaussNewton(sweeps=sweeps))
+        result = alone._fit(name, made, rank, key, init)
+        return result._replace(stages=(_of_nls(result, objective, sweeps),))
+    last = _with(solver, restarts=1, algorithm=GaussNewton(sweeps=0, near=True))
+    # Fixed factors are the user's, to whom derivatives go.
+    model = lax.stop_gradient(model)
+    model = model._replace(factors=objective.factors(objective.movable(model.factors)))
+    result = last._fit(name, made, plan.rank, None, model)
     return result._replace(stages=(*before, _of_nls(result, objective)))
 
 
@@ -140,6 +145,10 @@ def _compressible(objective: Objective, sizes: tuple[int, ...]) -> bool:
     (term,) = objective.terms
     entries = term.tensor.visited
     pays = entries >= _LARGE and _PAYS * prod(sizes) <= entries
+    # A basis is made of T projected on the others, which is to take no more room than T.
+    room = sum(leaf.size for leaf in jax.tree.leaves(term.tensor))
+    pairs = zip(term.tensor.shape, sizes, strict=True)
+    pays = pays and max(n * prod(sizes) // size for n, size in pairs) <= room
     turns = all(type(c) is Free for c in objective.constraints) and objective.penalty is None
     return pays and turns and term.by_grams
 
@@ -154,7 +163,7 @@ def _alone(objective: Objective, plan: Plan) -> bool:
 
 def _by_core(
     name: str,
-    made: Tensor,
+    objective: Objective,
     sizes: tuple[int, ...],
     plan: Plan,
     given: CPTensor | None,
@@ -163,16 +172,20 @@ def _by_core(
 ) -> tuple[tuple[Stage, ...], CPTensor]:
     """The best of several fits in a core, as a model of the tensor, and how it was found."""
     of_bases, of_starts = jax.random.split(jax.random.key(0) if key is None else key)
-    small, _ = core_and_bases(sizes, 1, lax.stop_gradient(made), of_bases)
+    (term,) = objective.terms
+    small, _ = core_and_bases(sizes, 1, lax.stop_gradient(term.tensor), of_bases)
     start: Any = plan.kind
     if given is not None:
         start = small.reduce(jax.tree.map(lambda a: a.astype(small.core.dtype), given))
     algorithm = in_core(sizes, plan.rank) if plan.restarts == 1 else GaussNewton()
     first = _with(_first(NLS, solver, ()), algorithm=algorithm)
-    found = first.result(name, as_tensor(name, small.core), plan.rank, of_starts, start)
+    found = first._result(name, as_tensor(name, small.core), plan.rank, of_starts, start)
     shape = " × ".join(map(str, sizes))
     stages = (
-        Stage(f"compressed to {shape}, the tensor being large", passes_once=_COMPRESSION),
+        Stage(
+            f"compressed to {shape}, the tensor being large",
+            passes_once=_passes(objective, _COMPRESSION),
+        ),
         Stage(f"nls on the core{_best_of(plan)}", found.iterations),
     )
     return stages, small.expand(found.cp)
@@ -190,7 +203,7 @@ def _by_another(
     """The best of several fits by ALS, or by gradients, whose steps are cheap."""
     kind, own = (GCP, ("loss", "penalty")) if objective.has_functions else (ALS, ())
     first = _first(kind, solver, ("constraints", "nonnegative", "fixed_modes", *own))
-    found = first.result(name, lax.stop_gradient(made), plan.rank, key, init)
+    found = first._result(name, lax.stop_gradient(made), plan.rank, key, init)
     what = f"{first.algorithm.title.lower()}{_best_of(plan)}"
     return (Stage(what, found.iterations),), found.cp
 
@@ -202,10 +215,16 @@ def _first(kind: Callable[..., Solver], solver: Solver, names: Sequence[str]) ->
     return kind(**{name: jax.tree.map(held, value) for name, value in options.items()})
 
 
-def _of_nls(result: CPResult, objective: Objective) -> Stage:
-    """The stage on the tensor itself, whose inner products may pass over the entries."""
-    once = _ENDS if objective.by_grams else None
-    return Stage("nls on the tensor", result.iterations, once, _STEP)
+def _of_nls(result: CPResult, objective: Objective, sweeps: int = 0) -> Stage:
+    """The stage on the tensor itself, after some sweeps of ALS."""
+    once = _ENDS + _STEP * sweeps if objective.by_grams else None
+    return Stage("nls on the tensor", result.iterations, _passes(objective, once), _STEP)
+
+
+def _passes(objective: Objective, count: int | None) -> int | None:
+    """How many passes there are, if that is known: over a sparse tensor one is for one mode."""
+    (term,) = objective.terms
+    return count if isinstance(term.tensor, Dense) else None
 
 
 def _best_of(plan: Plan) -> str:

@@ -117,4 +117,4 @@ def gcp(
     Source: [HKD20]; law J5.
     """
     made = as_tensor("cp.gcp", tensor, entry_weights, entry_constants)
-    return GCP(**options).fit("cp.gcp", made, rank, key, init)
+    return GCP(**options)._fit("cp.gcp", made, rank, key, init)

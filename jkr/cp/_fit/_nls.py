@@ -71,8 +71,8 @@ def nls(
         entry_weights: as in `als`.
         entry_constants: as in `gcp`.
         **options: those of `NLS`: loss, nonnegative, fixed_modes, l2, penalty, restarts (the least
-            objective is returned), tol (stop when the stationarity is less; where a step predicts
-            less than rounding it stops by itself), max_iters, precision, progress, callback. Of
+            objective is returned), tol (stop when the stationarity is less, and, where tol > 0,
+            when a step predicts less than rounding), max_iters, precision, progress, callback. Of
             `constraints` only nonnegative ones.
 
     Returns:
@@ -94,4 +94,4 @@ def nls(
     Source: [SVBD13]; [TS12].
     """
     made = as_tensor("cp.nls", tensor, entry_weights, entry_constants)
-    return NLS(**options).fit("cp.nls", made, rank, key, init)
+    return NLS(**options)._fit("cp.nls", made, rank, key, init)

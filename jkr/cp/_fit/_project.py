@@ -91,6 +91,6 @@ def _scores(model: CPTensor, made: Tensor, n: int, nonnegative: bool) -> tuple[A
         max_iters=500 if nonnegative else 1,
     )
     init = CPTensor(jnp.ones_like(share), start)
-    found = solver.fit("cp.project", made, weights.shape[0], None, init)
+    found = solver._fit("cp.project", made, weights.shape[0], None, init)
     scores = found.cp.factors[n] * found.cp.weights[None, :]
     return times(scores.astype(wide), 1 / unit).astype(made.dtype), found.status

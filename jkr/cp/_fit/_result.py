@@ -31,12 +31,12 @@ ROUNDING = 64  # times eps: nothing but rounding is left
 
 MESSAGES = {
     CONVERGED: (
-        "converged: the last iteration changed the fit, or the objective, by less than tol, or "
-        "nothing is left to change"
+        "converged: the fit, the objective or, of nls, the stationarity settled to tol, or nothing "
+        "is left to change"
     ),
     ROUGH: (
-        "converged: the last iteration changed the fit, or the objective, by less than tol (for "
-        f"derivatives through the fit, lower tol: stationarity is above {ROUGH_ABOVE:g})"
+        "converged: the fit, or the objective, settled to tol (for derivatives through the fit, "
+        f"lower tol: stationarity is above {ROUGH_ABOVE:g})"
     ),
     DEPENDENT: (
         "converged, but components are linearly dependent or vanish, so the model is not unique: "
@@ -70,9 +70,9 @@ MESSAGES = {
     ),
     BAD_WEIGHTS: "entry_weights need to be finite, nonnegative and not all zero",
     STALLED: (
-        "stopped far from a minimum: the last iteration changed the fit, or the objective, by less "
-        f"than tol, but stationarity is above {FAR_ABOVE:g}: lower tol, or take another optimizer "
-        "or learning rate; a penalty with kinks is better a constraint with a prox"
+        "stopped far from a minimum: the fit, or the objective, settled to tol, but stationarity "
+        f"is above {FAR_ABOVE:g}: lower tol or, of gcp, take another optimizer or learning rate; a "
+        "penalty with kinks is better a constraint with a prox"
     ),
     NO_DERIVATIVE: (
         "stopped: the derivative of the loss, or of the penalty, is NaN or inf at the model that "
@@ -161,7 +161,8 @@ class CPResult(NamedTuple):
             given.
         fit: 1 − ‖W½∘(T − M)‖/‖W½∘T‖ of the tensor T, the model M and the entry weights W,
             from the residual itself, entry by entry, a real scalar; 1 for the zero tensor. Of
-            `gcp`, M is the data that the model stands for.
+            other losses M is the data that the model stands for. (Of a sparse tensor of zeros it is
+            good to √eps.)
         relative_error: 1 − fit, a real scalar.
         iterations: number of sweeps, or steps, done, an integer scalar.
         converged: whether status is 0, 1, 2, 10 or 11, a boolean scalar.
@@ -183,7 +184,8 @@ class CPResult(NamedTuple):
             (max_iters,), padded with its last value, which is exact. The fit is from
             ‖T‖² − 2 Re⟨M, T⟩ + ‖M‖², which costs no pass over the tensor; its terms cancel, so
             that relative errors below a few √eps (1e-3 in float32, 1e-7 in float64) are not
-            resolved.
+            resolved. Of `nls` objectives of least squares before the last are good to eps·‖T‖², so
+            that they may rise at the end.
         undetermined: of every mode and component, whether the standard error of its column, in its
             weakest direction, exceeds the column, booleans (N, R); of other losses than least
             squares, whether it is infinite. Looked for where entries weigh differently, or are

@@ -2,8 +2,7 @@
 
 `fit` is one compiled program, for `jit` and `vmap`: the start, the steps in one `while_loop`, the
 ending, the result with its derivatives. `fit_from_python` takes the same steps from Python, to show
-progress, call back, and stop at Ctrl-C. Neither knows of an algorithm more than its `init`, `step`
-and `finish`, and of its states `cp`, `change`, `iteration` and what is watched.
+progress, call back, and stop at Ctrl-C. Neither knows more of an algorithm than `Algorithm` says.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,6 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jkr._contractions._elementwise import BLOCK
-from jkr._linalg._dtypes import accumulator
 from jkr._linalg._loops import alike, while_loop
 from jkr._linalg._norms import square_root, unit_columns
 from jkr._linalg._psd import is_singular
@@ -33,6 +31,9 @@ from jkr.cp._solvers._algorithm import Algorithm
 from jkr.tensors._tensor import Scale
 
 _HELD = 1 << 24  # entries that restarts may hold on their way, however small the tensor is
+
+
+Run = tuple[Any, Array]  # a state, and what was watched after each step
 
 
 class Plan(NamedTuple):
@@ -69,7 +70,7 @@ def fit(
     """The best of several fits."""
     # Inside `shard_map` all lanes may share a start or a fixed factor, but not what they fit.
     objective, given, tol = alike(objective, given, tol)
-    wide = objective.astype(accumulator(objective.dtype))
+    wide = objective.wide()
     still = lax.stop_gradient(wide)
     scale, *_ = still.scales()
     ready = still.prepared()
@@ -78,7 +79,7 @@ def fit(
         start = initial(still, scale, given, key, plan.kind, plan.rank)
         state = algorithm.init(ready, start)
         last, steps = _run(algorithm, ready, state, tol, plan.max_iters)
-        return _ended(algorithm, ready, last, steps, scale, tol, objective.dtype)
+        return _result_of_state(algorithm, ready, last, steps, scale, tol, objective.dtype)
 
     if plan.restarts == 1:
         result = one(key)
@@ -86,7 +87,7 @@ def fit(
         several = jax.vmap(one) if _fit_side_by_side(plan, still) else partial(lax.map, one)
         result = best(algorithm, several(jax.random.split(key, plan.restarts)))
     result = judged(lax.stop_gradient(result), still, scale, algorithm.products)
-    return _finished(with_derivatives(result, wide, scale), objective)
+    return _rounded(with_derivatives(result, wide, scale), objective)
 
 
 def _fit_side_by_side(plan: Plan, objective: Objective) -> bool:
@@ -104,24 +105,25 @@ def _fit_side_by_side(plan: Plan, objective: Objective) -> bool:
 # The same, a step at a time: compiled once for each shape and set of static options.
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 1))
 def first(
-    plan: Plan,
+    kind: str,
+    rank: int,
     algorithm: Algorithm,
     objective: Objective,
     given: CPTensor | None,
     key: Array | None,
 ) -> tuple[Any, Scale]:
     """The state before the first step, and how large the data are."""
-    wide = objective.astype(accumulator(objective.dtype))
+    wide = objective.wide()
     scale, *_ = wide.scales()
-    start = initial(wide, scale, given, key, plan.kind, plan.rank)
+    start = initial(wide, scale, given, key, kind, rank)
     return algorithm.init(wide.prepared(), start), scale
 
 
 def prepared(objective: Objective) -> Objective:
     """What every step reads; no program, whose result would hold the tensor once more."""
-    return objective.astype(accumulator(objective.dtype)).prepared()
+    return objective.wide().prepared()
 
 
 @jax.jit
@@ -138,16 +140,14 @@ def step_on(algorithm: Algorithm, objective: Objective, state: Any) -> Any:
 
 @jax.jit
 def _end(algorithm, objective, ready, state, steps, scale, tol) -> CPResult:
-    result = _ended(algorithm, ready, state, steps, scale, tol, objective.dtype)
-    wide = objective.astype(accumulator(objective.dtype))
-    return _finished(judged(result, wide, scale, algorithm.products), objective)
+    result = _result_of_state(algorithm, ready, state, steps, scale, tol, objective.dtype)
+    return _rounded(judged(result, objective.wide(), scale, algorithm.products), objective)
 
 
 def _run(
     algorithm: Algorithm, objective: Objective, state: Any, tol: Array, max_iters: int
 ) -> tuple[Any, Array]:
     """The last state, and what was watched after each step, (max_iters,), zero where none was."""
-    Run = tuple[Any, Array]
 
     def due(run: Run) -> Array:
         return step_is_due(run[0], tol, max_iters)
@@ -192,12 +192,12 @@ def fit_from_python(
     """`fit` from Python, restarts one after the other; Ctrl-C keeps what there is."""
     keys = [key] if plan.restarts == 1 else list(jax.random.split(key, plan.restarts))
     results, interrupted = [], False
-    ready, once = prepared(objective), plan._replace(restarts=1, max_iters=0)
+    ready = prepared(objective)
     for k, key in enumerate(keys):
         which = "" if plan.restarts == 1 else f", start {k + 1} of {plan.restarts}"
         title = algorithm.title + which if progress else None
         try:
-            state, scale = first(once, algorithm, objective, given, key)
+            state, scale = first(plan.kind, plan.rank, algorithm, objective, given, key)
             state, steps, interrupted = _run_from_python(
                 algorithm, ready, state, tol, plan.max_iters, title=title, callback=callback
             )
@@ -272,7 +272,7 @@ def best(algorithm: Algorithm, results: CPResult) -> CPResult:
 # How a fit ended
 
 
-def _ended(
+def _result_of_state(
     algorithm: Algorithm,
     objective: Objective,
     state: Any,
@@ -286,8 +286,8 @@ def _ended(
     squares = _squared_residual(objective, cp, scale)
     error = square_root(squares) / jnp.where(scale.norm > 0, scale.norm, 1)
     known = algorithm.states_are_models
-    slope = state.stationarity if known else _stationarity(objective, cp, scale)
-    last, broken = 1 - error, ~jnp.isfinite(error)
+    stationarity = state.stationarity if known else _stationarity(objective, cp, scale)
+    last, broken = 1 - error, ~jnp.isfinite(error) | jnp.isnan(state.change)
     eps = float(jnp.finfo(error.dtype).eps)
     if algorithm.watches == "objective":
         last = state.objective
@@ -298,17 +298,13 @@ def _ended(
         # An objective of nothing, where the fit is not perfect, has underflowed.
         underflowed = (last == 0) & (error > eps**0.5)
         broken = broken | (underflowed & (not algorithm.works_in_units))
-    settled = (state.change < tol) | (slope <= _result.ROUNDING * eps)
-    status = jnp.where(slope > _result.ROUGH_ABOVE, _result.ROUGH, _result.CONVERGED)
-    status = jnp.where(slope > _result.FAR_ABOVE, _result.STALLED, status)
-    status = jnp.where(_is_dependent(objective, cp), _result.DEPENDENT, status)
-    status = jnp.where(settled, status, _result.MAX_ITERS)
     rounded = [jnp.all(jnp.isfinite(a.astype(dtype))) for a in jax.tree.leaves(cp)]
-    broken = broken | jnp.isnan(state.change) | ~jnp.all(jnp.stack(rounded))
-    status = jnp.where(broken, _result.NOT_FINITE, status)
+    broken = broken | ~jnp.all(jnp.stack(rounded))
+    settled = (state.change < tol) | (stationarity <= _result.ROUNDING * eps)
     # The model is finite: a gradient that is not, or an objective, is that of a function.
-    lost = (jnp.isinf(slope) | jnp.isnan(last)) & objective.has_functions
-    status = jnp.where(lost, _result.NO_DERIVATIVE, status)
+    lost = (jnp.isinf(stationarity) | jnp.isnan(last)) & objective.has_functions
+    dependent = _is_dependent(objective, cp)
+    status = _status(stationarity, dependent=dependent, settled=settled, broken=broken, lost=lost)
     status = _result.unless_bad(scale, status)
     # What was watched before the last step, and from there on the last, exactly.
     history = jnp.where(jnp.arange(len(steps)) < state.iteration - 1, steps, last)
@@ -319,10 +315,22 @@ def _ended(
         iterations=state.iteration,
         converged=status <= _result.DEPENDENT,
         status=status.astype(jnp.int32),
-        stationarity=slope,
+        stationarity=stationarity,
         history=history,
         undetermined=jnp.zeros((len(cp.factors), cp.rank), bool),
     )
+
+
+def _status(
+    stationarity: Array, *, dependent: Array, settled: Array, broken: Array, lost: Array
+) -> Array:
+    """The worst that is true, of data that are good."""
+    status = jnp.where(stationarity > _result.ROUGH_ABOVE, _result.ROUGH, _result.CONVERGED)
+    status = jnp.where(stationarity > _result.FAR_ABOVE, _result.STALLED, status)
+    status = jnp.where(dependent, _result.DEPENDENT, status)
+    status = jnp.where(settled, status, _result.MAX_ITERS)
+    status = jnp.where(broken, _result.NOT_FINITE, status)
+    return jnp.where(lost, _result.NO_DERIVATIVE, status)
 
 
 def _stationarity(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
@@ -334,7 +342,11 @@ def _stationarity(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
 def _squared_residual(objective: Objective, cp: CPTensor, scale: Scale) -> Array:
     """‖W½∘(T − E)‖² in units of the data, E what the model stands for, from the residual itself."""
     (term,) = objective.terms
-    return squared_residual(term.loss, term.tensor, cp, scale.unit) / scale.weight
+    tensor = term.tensor
+    if term.loss.expects_model:
+        tensor, (weights, factors) = tensor.beside(cp)
+        cp = CPTensor(weights, tuple(factors))
+    return squared_residual(term.loss, tensor, cp, scale.unit) / scale.weight
 
 
 def _is_dependent(objective: Objective, cp: CPTensor) -> Array:
@@ -349,7 +361,7 @@ def _is_dependent(objective: Objective, cp: CPTensor) -> Array:
     return vanished | is_singular(hadamard(*(gram(a, a) for a in units)), eps**0.5)
 
 
-def _finished(result: CPResult, objective: Objective) -> CPResult:
+def _rounded(result: CPResult, objective: Objective) -> CPResult:
     """The model rounded to the dtype of the tensor, and what was minimised, for later."""
     cp = jax.tree.map(lambda a: a.astype(objective.dtype), result.cp)
     return result._replace(cp=cp, objective=objective.on(*(None for _ in objective.terms)))

@@ -153,7 +153,7 @@ class Solver:
         Raises:
             ValueError: as `als` and `gcp`.
         """
-        return self.fit(self.name, as_tensor(self.name, tensor), rank, key, init)
+        return self._fit(self.name, as_tensor(self.name, tensor), rank, key, init)
 
     @any_mesh
     def init(
@@ -180,8 +180,7 @@ class Solver:
         """
         name = f"{self.name}.init"
         plan, objective, given, key = self._problem(name, as_tensor(name, tensor), rank, key, init)
-        plan = plan._replace(restarts=1, max_iters=0)
-        state, scale = _run.first(plan, self.algorithm, objective, given, key)
+        state, scale = _run.first(plan.kind, plan.rank, self.algorithm, objective, given, key)
         refuse_bad_data(name, unless_bad(scale, CONVERGED), objective.terms[0].loss)
         return state
 
@@ -194,8 +193,8 @@ class Solver:
             state: from `init`, or from the step before.
 
         Returns:
-            State of the algorithm. Where the step is not finite, what is watched is NaN and the
-            model is the one before.
+            State of the algorithm. Where the step is not finite the model is the one before, and
+            what is watched is NaN (in `nls` it is the one before, too).
 
         Raises:
             ValueError: a state that is none, or of another shape than the tensor. NaN or inf in the
@@ -203,22 +202,23 @@ class Solver:
         """
         name = f"{self.name}.step"
         made = as_tensor(name, tensor)
-        cp = _check.state(name, state, made.shape, self.algorithm.watches)
+        kind, watched = self.algorithm.state, self.algorithm.watches
+        cp = _check.state(name, state, made.shape, kind, watched)
         objective = self._objective(name, made, cp.rank, cp)
         return _run.step_on(self.algorithm, objective, state)
 
-    def fit(
+    def _fit(
         self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor
     ) -> CPResult:
         """The call, in the name of the function that the user called."""
-        result = self.result(name, tensor, rank, key, init)
+        result = self._result(name, tensor, rank, key, init)
         refuse_bad_data(name, result.status, result.objective.terms[0].loss)
         return result
 
-    def result(
+    def _result(
         self, name: str, tensor: Tensor, rank: int, key: Array | None, init: str | CPTensor
     ) -> CPResult:
-        """The same, whatever the data: nothing waits here for what is computed."""
+        """The same without raising on bad data, so that nothing waits for the device."""
         plan, objective, given, key = self._problem(name, tensor, rank, key, init)
         real = jnp.finfo(accumulator(objective.dtype)).dtype
         tol = _check.at_least_zero(name, "tol", self.tol, real)

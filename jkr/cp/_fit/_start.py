@@ -1,17 +1,18 @@
 """Where a fit begins: random factors, leading singular vectors, or a model that the user gives."""
 
+from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jkr import _check
 from jkr._linalg._norms import unit_columns
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._model._random import random, uniform
 from jkr.cp._objective._objective import Objective
-from jkr.cp._solvers._algorithm import Start
+from jkr.cp._solvers._algorithm import SMALL, Start
 from jkr.tensors._tensor import GOOD, Scale, Tensor
 
 
@@ -53,19 +54,23 @@ def initial(
 def _from_model(objective: Objective, given: CPTensor, scale: Scale) -> CPTensor:
     """A given start: unit columns and nonnegative weights, fixed factors as they are.
 
-    Weights above a million times the size of the data say no more than that they are large.
+    Weights above a million times the size of the data say no more than that they are large. Where
+    one is zero nothing would ever bring the component back: it is taken for a small one.
     """
     factors, signed = list(given.factors), _signed_mode(objective)
     total = jnp.ones_like(given.weights.real)
     for n in objective.free:
-        a = factors[n] * given.weights[None, :] if n == signed else factors[n]
-        factors[n] = objective.constraints[n].start(a, drawn=False)
+        a = factors[n]
+        start = partial(objective.constraints[n].start, drawn=False)
+        factors[n] = start(a * given.weights[None, :] if n == signed else a)
         if n in objective.bearers:
-            norms, factors[n] = unit_columns(factors[n], a)
+            # Without weight, or all outside its cone, a column is as given, or one of ones.
+            spare = start(jnp.full_like(a, a.shape[0] ** -0.5))
+            norms, factors[n] = unit_columns(factors[n], unit_columns(start(a), spare)[1])
             total = total * norms.real
     size = scale.norm * scale.unit
-    most = 1e6 * jnp.where(size > 0, size, 1)
-    weights = jnp.minimum(total, most)
+    size = jnp.where(size > 0, size, 1)
+    weights = jnp.where(total > 0, jnp.minimum(total, 1e6 * size), SMALL * size)
     if objective.literal:
         weights = total
     elif signed not in objective.free:
@@ -80,12 +85,12 @@ def _signed_mode(objective: Objective) -> int:
     return modes[-1]
 
 
-def _random_start(tensor: Tensor, key: Array | None, kind: str, rank: int) -> CPTensor:
+def _random_start(tensor: Tensor, key: Any, kind: str, rank: int) -> CPTensor:
     """A start of that kind, of the tensor's shape and dtype, weights of one."""
     if kind == "svd":
         return _leading_vectors(tensor, rank, key)
     draw = random if kind == "random" else uniform
-    return draw(_check.key("cp.als", key), tensor.shape, rank, dtype=tensor.dtype)
+    return draw(key, tensor.shape, rank, dtype=tensor.dtype)
 
 
 def _leading_vectors(tensor: Tensor, rank: int, key: Array | None) -> CPTensor:

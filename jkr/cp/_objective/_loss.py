@@ -165,12 +165,10 @@ def _half_squares_gradient(
     cp: CPTensor, tensor: Tensor, precision: Precision
 ) -> tuple[Array, CPTensor]:
     """Loss and its gradient ∂/∂conj(λ), ∂/∂conj(Aₙ)."""
-    unit, sizes, (weights, factors) = in_units(cp, least=1.0)
-    grams = [gram(a, a) for a in factors]
+    unit, sizes, cp = in_units(cp, least=1.0)
+    weights, factors = cp
     ys = [times(y, 1 / unit) for y in tensor_mttkrps(tensor, _conj(factors), precision)]
-    matrices = residual_mttkrps(weights, factors, grams, ys)
-    of_model = matmul(hadamard(*grams), weights)
-    of_data = jnp.sum(factors[0].conj() * ys[0], axis=0)
+    of_model, of_data, matrices = by_grams(cp, ys)
     inner = jnp.sum((weights.conj() * of_data).real)
     value = _value(tensor.squared_norm(unit), inner, jnp.sum(weights.conj() * of_model))
     # Back to the units of the arguments.
@@ -182,17 +180,19 @@ def _half_squares_gradient(
     return times(value, unit, unit), CPTensor(of_weights, tuple(of_factors))
 
 
-def residual_mttkrps(
-    weights: Array, factors: Sequence[Array], grams: Sequence[Array], ys: Sequence[Array]
-) -> tuple[Array, ...]:
-    """(M − T)₍ₙ₎K̄ₙ = Aₙ diag(λ) Γₙᵀ − Yₙ of every mode, from the MTTKRPs Yₙ = T₍ₙ₎K̄ₙ.
+def by_grams(cp: CPTensor, ys: Sequence[Array]) -> tuple[Array, Array, tuple[Array, ...]]:
+    """KᴴM and KᴴT as vectors, and (M − T)₍ₙ₎K̄ₙ of every mode, from the MTTKRPs Yₙ = T₍ₙ₎K̄ₙ.
 
-    Γₙ is the Hadamard product of the Grams of the other factors.
+    The last is Aₙ diag(λ) Γₙᵀ − Yₙ, Γₙ the Hadamard product of the Grams of the other factors.
     """
-    return tuple(
+    weights, factors = cp
+    grams = [gram(a, a) for a in factors]
+    matrices = tuple(
         matmul(a * weights[None, :], product_of_others(grams, n).T) - y
         for n, (a, y) in enumerate(zip(factors, ys, strict=True))
     )
+    of_data = jnp.sum(factors[0].conj() * ys[0], axis=0)
+    return matmul(hadamard(*grams), weights), of_data, matrices
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -23,16 +23,15 @@ from jax.tree_util import Partial
 from jax.typing import DTypeLike
 
 from jkr._contractions import _elementwise
-from jkr._linalg._dtypes import Precision
+from jkr._linalg._dtypes import Precision, accumulator
 from jkr._linalg._norms import column_norms, squared_distance, times, unit_columns
-from jkr._linalg._small import by_pairs, framed, gram, matmul, product_of_others
+from jkr._linalg._small import by_pairs, framed, gram, product_of_others
 from jkr._linalg._tangent_space import cross_gram, tangent_matrix
 from jkr._linalg._tangents import curvature, with_derivative
-from jkr._products._hadamard import hadamard
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective import _zeros
-from jkr.cp._objective._loss import entry_loss, of_scaled, residual_mttkrps, squared_residual
+from jkr.cp._objective._loss import by_grams, entry_loss, of_scaled, squared_residual
 from jkr.cp.constraints import Constraint, Fixed
 from jkr.cp.losses import Loss
 from jkr.tensors._model import Modelled
@@ -190,6 +189,10 @@ class Objective:
         tensors = (term.tensor.astype(dtype) for term in self.terms)
         return replace(self, constraints=constraints).on(*tensors)
 
+    def wide(self) -> Self:
+        """The same objective in the precision in which it is minimised."""
+        return self.astype(accumulator(self.dtype))
+
     def prepared(self) -> Self:
         """The same objective of tensors that hold what every pass would compute anew."""
         return self.on(*(term.tensor.prepared() for term in self.terms))
@@ -247,7 +250,7 @@ class Objective:
         return mean and not any(term.tensor.entry_constants for term in self.terms)
 
     def least_squares(self) -> Self:
-        """Least squares of the same data under the same constraints, without penalties."""
+        """Itself, if it is least squares; else those of the same data, without l2 and penalty."""
         if not self.has_functions:
             return self
         terms = tuple(replace(term, loss=losses.gaussian) for term in self.terms)
@@ -266,7 +269,7 @@ class Objective:
     def gradient(self, weights: Array, free: Factors) -> Factors:
         """The Sₙ with dF = Re Σ conj(dAₙ)∘Sₙ, of the free factors; without what is only a prox."""
         model = CPTensor(weights, self.factors(free))
-        slopes = [self._data_gradient(term, model) for term in self.terms]
+        slopes = [self._data_value_and_gradient(term, model)[1] for term in self.terms]
         return self._whole_gradient(weights, free, slopes)
 
     def value_and_gradient(
@@ -290,7 +293,7 @@ class Objective:
         return self.from_units(half + problem._penalties(weights, free), scale)
 
     def rounding(self, value: Array, weights: Array, free: Factors, scale: Scale) -> Array:
-        """How far off a value of `value_and_gradient` may be."""
+        """How far off a value of `value_and_gradient` may be; of values that cancel, their size."""
         size = jnp.sqrt(jnp.abs(value))
         if self.by_grams or any(term.tensor.cancels for term in self.terms):
             components = prod(column_norms(a) for a in self.factors(free)) * jnp.abs(weights)
@@ -305,12 +308,8 @@ class Objective:
             total = [t + s for t, s in zip(total, parts, strict=True)]
         return tuple(total)
 
-    def _data_gradient(self, term: Term, model: CPTensor) -> Factors:
-        """(W∘∂f/∂M)₍ₙ₎K̄ₙ of every mode."""
-        return self._data_value_and_gradient(term, model)[1]
-
     def _data_value_and_gradient(self, term: Term, model: CPTensor) -> tuple[Array, Factors]:
-        """Both, entry by entry; or by Grams, and then without ½‖T/u‖²."""
+        """Σ W∘f and (W∘∂f/∂M)₍ₙ₎K̄ₙ of every mode; by Grams the first without ½‖T/u‖²."""
         weights, factors = model
         conjugate = tuple(a.conj() for a in factors)
         if not term.by_grams:
@@ -320,11 +319,9 @@ class Objective:
         ys = tensor_mttkrps(term.tensor, conjugate, self.precision)
         if term.unit is not None:
             ys = [times(y, 1 / term.unit) for y in ys]
-        grams = [gram(a, a) for a in factors]
-        of_model = matmul(hadamard(*grams), weights)
-        of_data = jnp.sum(conjugate[0] * ys[0], axis=0)
+        of_model, of_data, matrices = by_grams(model, ys)
         value = jnp.sum((weights.conj() * (of_model / 2 - of_data)).real)
-        return value, residual_mttkrps(weights, factors, grams, ys)
+        return value, matrices
 
     def _penalties(self, weights: Array, free: Factors) -> Array:
         """What is added to the losses: l2, the user's penalty, those of constraints."""

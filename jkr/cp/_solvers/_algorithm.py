@@ -4,11 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from jax import Array
+import jax.numpy as jnp
+from jax import Array, lax
 
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
 from jkr.tensors._tensor import Scale
+
+SMALL = 1e-4  # of the norm of the data: what a component of weight zero is taken for
+_SIZES = 10  # of a start, each an eighth of the one before
 
 TrustingStep = Callable[[Any], tuple[Any, Array]]
 
@@ -41,12 +45,14 @@ class Algorithm(ABC):
 
     - `cp`: the model so far, a CPTensor in the units of the data;
     - `iteration`: steps done, an integer scalar;
-    - `change`: of what is watched in the last step, a real scalar; inf before the first, NaN where
-      something was not finite, which ends the fit;
+    - `change`: what ends the fit when it is below tol, a real scalar: |Δ| of what is watched in the
+      last step (inf before the first), unless the algorithm says otherwise; NaN, which ends it too,
+      where something was not finite;
     - `fit` or `objective`: what is watched.
 
     Attributes:
         title: for a progress bar.
+        state: the class of its states, if `step` of a solver is to refuse all others.
         watches: "fit" or "objective": the field of states that `CPResult.history` holds.
         works_in_units: whether steps are in units of the data, where those of least squares are in
             range, so that an objective which is not does no harm.
@@ -61,6 +67,7 @@ class Algorithm(ABC):
     """
 
     title: ClassVar[str] = "fit"
+    state: ClassVar[type] = object
     watches: ClassVar[Literal["fit", "objective"]] = "objective"
     works_in_units: ClassVar[bool] = False
     states_are_models: ClassVar[bool] = False
@@ -87,3 +94,23 @@ class Algorithm(ABC):
     def finish(self, objective: Objective, cp: CPTensor) -> CPTensor:
         """The model that a fit returns, of the one that its last step left."""
         return cp
+
+
+def scaled_start(objective: Objective, cp: CPTensor) -> CPTensor:
+    """A start as large as the objective bears.
+
+    The loss alone knows how large a model should be: a mean, its logarithm, or odds. A start that
+    is too small is near to where all gradients vanish; so it is the largest size at which the
+    objective is not much above the least of all.
+    """
+    sizes = 8.0 ** -jnp.arange(_SIZES).astype(cp.weights.real.dtype)
+
+    def value_at(size: Array) -> Array:
+        weights = cp.weights * size.astype(cp.weights.dtype)
+        return objective.value(*objective.balanced(cp._replace(weights=weights)))
+
+    values = lax.map(value_at, sizes)
+    values = jnp.where(jnp.isfinite(values), values, jnp.inf)
+    least = jnp.min(values)
+    largest = jnp.argmax(values <= least + 2 * jnp.abs(least))
+    return cp._replace(weights=cp.weights * sizes[largest].astype(cp.weights.dtype))

@@ -30,11 +30,9 @@ from jkr._linalg._small import framed, gram, row_products
 from jkr.cp import losses
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Objective
-from jkr.cp._solvers._algorithm import Algorithm, Start, TrustingStep
+from jkr.cp._solvers._algorithm import SMALL, Algorithm, Start, TrustingStep
 from jkr.cp._solvers._extrapolate import Momentum, at_rest, extrapolated
-from jkr.tensors._tensor import Pass, Scale
-
-_SMALL = 1e-4  # of the norm of the data: what a component that vanished is taken for
+from jkr.tensors._tensor import GOOD, Pass, Scale
 
 
 class ALSState(NamedTuple):
@@ -85,6 +83,7 @@ class Alternating(Algorithm):
     accelerated: bool = field(default=False, metadata={"static": True})
 
     title: ClassVar[str] = "ALS"
+    state: ClassVar[type] = ALSState
     watches: ClassVar[str] = "fit"
 
     def check(self, name: str, objective: Objective) -> None:
@@ -97,12 +96,21 @@ class Alternating(Algorithm):
     def init(self, objective: Objective, start: Start) -> ALSState:
         """The state before the first sweep."""
         cp, scale, _ = start
-        fit = jnp.where(scale.status == 0, -jnp.inf, jnp.nan).astype(scale.norm.dtype)
+        fit = jnp.where(scale.status == GOOD, -jnp.inf, jnp.nan).astype(scale.norm.dtype)
         grams = tuple(gram(u, u) for u in _unit_fixed(objective, cp)[1])
         pairs = zip(objective.constraints, cp.factors, strict=True)
         memory = tuple(c.memory(a) for c, a in pairs)
         momentum = at_rest(cp, scale) if self._extrapolates(objective) else None
-        return ALSState(cp, fit, -fit, jnp.zeros((), int), scale, grams, memory, momentum)
+        return ALSState(
+            cp=cp,
+            fit=fit,
+            change=-fit,
+            iteration=jnp.zeros((), int),
+            scale=scale,
+            grams=grams,
+            memory=memory,
+            momentum=momentum,
+        )
 
     def step(self, objective: Objective, state: ALSState) -> ALSState:
         """One sweep, from ahead where that pays."""
@@ -241,7 +249,7 @@ def _spread(
     """
     if problem.literal:
         return weights, factor
-    alive = jnp.maximum(weights.real, _SMALL * scale.norm)
+    alive = jnp.maximum(weights.real, SMALL * scale.norm)
     if n not in problem.bearers:
         return alive.astype(weights.dtype), factor
     bearers = len(problem.bearers)

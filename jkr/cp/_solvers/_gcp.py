@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jkr import _check
 from jkr._linalg._loops import by_others
 from jkr._linalg._norms import column_norms
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
-from jkr.cp._solvers._algorithm import Algorithm, Start
+from jkr.cp._solvers._algorithm import Algorithm, Start, scaled_start
 from jkr.cp.constraints import Fixed, Parametrised
+from jkr.tensors._tensor import GOOD
 
 if TYPE_CHECKING:
     import optax
 
 _NAME, _RULE = "cp.GCP", "optimizer needs to be an optax optimiser of such factors"
-_SIZES = 10  # of a start, each an eighth of the one before
 _VISIBLE = 1024  # times eps: what a first step may gain at least, relative to the objective
 _SHARE = 0.1  # of the parameters' length: how far it may go for that
 
@@ -87,6 +87,7 @@ class Descent(Algorithm):
 
     optimizer: "optax.GradientTransformation"
     title: ClassVar[str] = "GCP"
+    state: ClassVar[type] = GCPState
     watches: ClassVar[str] = "objective"
 
     def check(self, name: str, objective: Objective) -> None:
@@ -103,7 +104,7 @@ class Descent(Algorithm):
         reference = objective.magnitude(ones, free)
         relative = partial(_relative, objective, size, reference)
         value, slope = jax.value_and_grad(relative)(parameters)
-        objective_value = jnp.where(scale.status == 0, value * reference, jnp.nan)
+        objective_value = jnp.where(scale.status == GOOD, value * reference, jnp.nan)
         return GCPState(
             cp=cp,
             objective=objective_value,
@@ -224,26 +225,6 @@ def _relative(objective: Objective, size: Array, reference: Array, parameters: A
     """The objective in units of the reference, a function of the parameters."""
     free = _free(objective, parameters, size)
     return objective.value(jnp.ones(free[0].shape[1], free[0].dtype), free) / reference
-
-
-def scaled_start(objective: Objective, cp: CPTensor) -> CPTensor:
-    """A start as large as the objective bears.
-
-    The loss alone knows how large a model should be: a mean, its logarithm, or odds. A start that
-    is too small is near to where all gradients vanish; so it is the largest size at which the
-    objective is not much above the least of all.
-    """
-    sizes = 8.0 ** -jnp.arange(_SIZES).astype(cp.weights.real.dtype)
-
-    def value_at(size: Array) -> Array:
-        weights = cp.weights * size.astype(cp.weights.dtype)
-        return objective.value(*objective.balanced(cp._replace(weights=weights)))
-
-    values = lax.map(value_at, sizes)
-    values = jnp.where(jnp.isfinite(values), values, jnp.inf)
-    least = jnp.min(values)
-    largest = jnp.argmax(values <= least + 2 * jnp.abs(least))
-    return cp._replace(weights=cp.weights * sizes[largest].astype(cp.weights.dtype))
 
 
 def _parameters(objective: Objective, free: Factors) -> Any:

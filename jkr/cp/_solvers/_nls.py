@@ -4,19 +4,19 @@ A step solves (JᴴHJ + μI) d = −g for balanced factors, g being the gradient
 model and H the second derivatives of the loss (ones, for least squares; the positive part, for
 others). Along narrow valleys, where components are nearly parallel, the model curves more than such
 a step sees: geodesic acceleration solves once more, with the second derivative of the model along d
-on the right, and takes d + a/2, which costs no more readings. (Other losses go without: it saves
-none of their steps.) μ follows the ratio of the decrease of the objective to that which was
-predicted (Nielsen's rule).
+on the right, and takes d + a/2. (Other losses go without: it saves none of their steps.) μ follows
+the ratio of the decrease of the objective to that which was predicted (Nielsen's rule).
 
-A step reads the tensor for the gradient where it leads, and no more: the objective comes of the
-same readings. By Grams it is good to eps·‖T‖² only; what is less than that shows in the gradients
-at both ends of the step (as in Hager and Zhang's approximate Wolfe conditions).
+Where all entries weigh the same a step reads the tensor for the gradient where it leads, and no
+more: the objective comes of the same readings. By Grams it is good to eps·‖T‖² only; what is less
+than that shows in the gradients at both ends of the step (as in Hager and Zhang's approximate Wolfe
+conditions).
 
-Where all entries weigh the same, products with JᴴJ are of Grams (I10ᴴ) and read no tensor. What is
-orthogonal to all columns of a factor is apart from the rest, so that the system has N·R² unknowns
-whatever the shape; where they are few the matrix is written out and factorised. Else conjugate
-gradients solve it, preconditioned by the diagonal blocks; for other losses, and under entry
-weights, each product is one pass over the entries.
+Products with JᴴJ are of Grams there (I10ᴴ) and read no tensor. What is orthogonal to all columns of
+a factor is apart from the rest, so that the system has N·R² unknowns whatever the shape; where they
+are few the matrix is written out and factorised. Else conjugate gradients solve it, preconditioned
+by the diagonal blocks; for other losses, and under entry weights, each product is one pass over the
+entries.
 
 Nonnegative factors: entries at zero that the gradient would push below stay there, the others move
 and are cut at zero (a projected Newton step). Squared factors, the other way, lose their slope at
@@ -48,9 +48,8 @@ from jkr._linalg._psd import basis, definite_root, inverse_roots, rows_by_roots
 from jkr._linalg._small import gram, inner, matmul
 from jkr.cp._model._cptensor import CPTensor
 from jkr.cp._objective._objective import Factors, Objective
-from jkr.cp._solvers._algorithm import Algorithm, Start
-from jkr.cp._solvers._gcp import scaled_start
-from jkr.cp._solvers._warm_up import MANY, warm_up, warmed_up
+from jkr.cp._solvers._algorithm import Algorithm, Start, scaled_start
+from jkr.cp._solvers._warm_up import MANY, after_sweeps, sweeps_for
 from jkr.cp.constraints import Fixed, Free, Nonnegative
 from jkr.tensors._tensor import GOOD, Scale
 
@@ -60,9 +59,12 @@ _INEXACT = 0.1  # largest relative residual of theirs
 _STARTS = 4  # of a core, where a sweep costs so much less than a factorisation:
 _CHEAPER = 16  # times, in multiplications
 _DAMPING = 1e-3  # of the largest entry of the diagonal, before the first step
-_SMALL = 1e-4  # a residual, relative to the data, beside which gradients are to be smaller, too
+_MOST_DAMPING = 1e12
+_FALLS = 1e-4  # of the decrease that was predicted: what a step that is taken gains at least
+_AT_REST = 64  # times eps: a stationarity that is rounding
+_SMALL = 1e-4  # relative residual below which the gradient has to fall in proportion
 _SEEN = 128  # times rounding: a difference of objectives that is trusted
-_BEND = 1.5  # how much longer than the step half its acceleration may be, twice
+_BEND = 1.5  # how long an acceleration may be, in steps
 
 
 Solve = Callable[[Factors], Factors]
@@ -77,7 +79,9 @@ class NLSState(NamedTuple):
             factors as given. For a float16 or bfloat16 tensor it is in float32.
         objective: of the model, a real scalar; NaN where something was not finite.
         value: the same in units of the data, which is in range wherever they are.
-        slopes: the gradient there, of the balanced free factors, in units of the data.
+        magnitude: Σ `W∘|f(M, T)|` at the start, of other losses than least squares, whose values
+            may cancel; else 0.
+        gradient: of the value, with respect to the balanced free factors.
         stationarity: of the model, as in `CPResult`, a real scalar.
         change: the same, more where the residual is less than 1e-4 of the data, zero once a step
             predicts less than rounding; NaN where the value is.
@@ -99,7 +103,8 @@ class NLSState(NamedTuple):
     cp: CPTensor
     objective: Array
     value: Array
-    slopes: Factors
+    magnitude: Array
+    gradient: Factors
     stationarity: Array
     change: Array
     iteration: Array
@@ -114,15 +119,17 @@ class GaussNewton(Algorithm):
     """Damped Gauss–Newton.
 
     Attributes:
-        sweeps: of ALS, before the first step; None for as many as suit, 0 for a start that is near
-            the end.
-        starts: how many to compare after those sweeps.
+        sweeps: of ALS, before the first step; None for as many as suit.
+        starts: how many to compare after those sweeps, if there are any.
+        near: whether the start is near the end, and no saddle.
     """
 
     sweeps: int | None = field(default=None, metadata={"static": True})
     starts: int = field(default=1, metadata={"static": True})
+    near: bool = field(default=False, metadata={"static": True})
 
     title: ClassVar[str] = "NLS"
+    state: ClassVar[type] = NLSState
     watches: ClassVar[str] = "objective"
     works_in_units: ClassVar[bool] = True
     states_are_models: ClassVar[bool] = True
@@ -135,121 +142,169 @@ class GaussNewton(Algorithm):
     def init(self, objective: Objective, start: Start) -> NLSState:
         """The state before the first step."""
         cp, scale, drawn = start
-        sweeps = self.sweeps
-        if sweeps is None:
-            sweeps = warm_up(objective, drawn=drawn)
+        sweeps = sweeps_for(objective, drawn=drawn) if self.sweeps is None else self.sweeps
         if sweeps:
-            cp = warmed_up(objective, start, sweeps, self.starts)
+            cp = after_sweeps(objective, start, sweeps, self.starts)
         elif drawn:
             cp = scaled_start(objective, cp)
         problem, weights, free = objective.at(cp, scale)
-        value, slopes = problem.value_and_gradient(weights, free, scale)
-        slope = problem.stationarity(weights, free, slopes, scale)
-        finite = jnp.isfinite(value) & (scale.status == GOOD)
-        value = jnp.where(finite, value, jnp.nan)
+        here = _Point.at(problem, weights, free, scale)
+        good = jnp.isfinite(here.value) & (scale.status == GOOD)
+        here = here._replace(value=jnp.where(good, here.value, jnp.nan))
+        one = jnp.ones_like(here.value)
         return NLSState(
             cp=cp,
-            objective=objective.from_units(value, scale),
-            value=value,
-            slopes=slopes,
-            stationarity=slope,
-            change=jnp.where(finite, _unsettled(problem, value, slope, scale), jnp.nan),
+            objective=objective.from_units(here.value, scale),
+            value=here.value,
+            magnitude=problem.magnitude(weights, free) if problem.has_functions else 0 * one,
+            gradient=here.gradient,
+            stationarity=here.stationarity,
+            change=_unsettled(problem, here, scale),
             iteration=jnp.zeros((), int),
-            damping=jnp.full_like(value, _DAMPING),
-            growth=jnp.full_like(value, 2),
+            damping=_DAMPING * one,
+            growth=2 * one,
             scale=scale,
         )
 
     def step(self, objective: Objective, state: NLSState) -> NLSState:
         """One damped step, taken if the objective falls as it should."""
         problem, weights, free = objective.at(state.cp, state.scale)
-        before, slopes, slope = state.value, state.slopes, state.stationarity
-        moved, predicted = _moved(problem, weights, free, state)
+        here = _Point(weights, free, state.value, state.gradient, state.stationarity)
+        moved, predicted = _moved(problem, here, state.damping)
         new = problem.normal_form(weights, moved, problem.movable(state.cp.factors))
-        weights, there = problem.balanced(new)
-        after, new_slopes = problem.value_and_gradient(weights, there, state.scale)
-        new_slope = problem.stationarity(weights, there, new_slopes, state.scale)
-        fell = before - after
-        seen = jnp.abs(fell) > _SEEN * problem.rounding(after, weights, there, state.scale)
-        fell = jnp.where(seen, fell, _along_chord(free, slopes, there, new_slopes))
-        eps = float(jnp.finfo(before.dtype).eps)
-        rounding = 64 * eps * jnp.abs(before)
-        if not objective.has_functions:  # that of the residuals themselves, near an exact fit
-            rounding = rounding + (4 * eps * problem.norm(state.scale)) ** 2
-        ratio = (fell + rounding) / (predicted + rounding)
-        accepted = jnp.isfinite(after) & jnp.isfinite(new_slope) & (ratio > 1e-4)
-        # The gradient goes on falling when the objective no longer shows it, until it is rounding,
-        # which does not fall. Near a saddle it does not either, so a start from afar is to rest
-        # with the least damping too; a step that finds rest there and no less slope is only tried.
-        least = eps**0.75  # less would leave the gauge, where nothing is known, to rounding
-        new_slope = jnp.where(accepted, new_slope, slope)
-        falls = new_slope <= 0.5 * slope
-        stuck = (predicted <= rounding / 8) & (new_slope <= 64 * eps) & ~falls
-        resting = stuck | (slope <= 8 * eps)
-        ends = resting & ((state.damping <= least) | (self.sweeps == 0))
-        done = ends | (predicted <= eps * rounding) | (state.damping > 1e12)
-        taken = accepted & (falls | ~ends)
-        shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
-        damping = state.damping * jnp.where(taken, shrink, state.growth)
+        there = _Point.at(problem, *problem.balanced(new), state.scale)
+        noise = _noise(problem, here, state)
+        ratio = (_decrease(problem, here, there, state) + noise) / (predicted + noise)
+        taken, resting, done = self._verdict(here, there, ratio, predicted, noise, state.damping)
         unit = objective.unit(state.scale).astype(new.weights.dtype)
         new = new._replace(weights=new.weights * unit)
-        old, new = (state.cp, before, slopes, slope), (new, after, new_slopes, new_slope)
-        cp, value, slopes, slope = jax.tree.map(partial(jnp.where, taken), new, old)
+        cp, here = jax.tree.map(partial(jnp.where, taken), (new, there), (state.cp, here))
+        shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
+        damping = state.damping * jnp.where(taken, shrink, state.growth)
+        least = _least_damping(damping)
+        change = _unsettled(problem, here, state.scale)
         return NLSState(
             cp=cp,
-            objective=objective.from_units(value, state.scale),
-            value=value,
-            slopes=slopes,
-            stationarity=slope,
-            change=jnp.where(done, 0, _unsettled(problem, value, slope, state.scale)),
+            objective=objective.from_units(here.value, state.scale),
+            value=here.value,
+            magnitude=state.magnitude,
+            gradient=here.gradient,
+            stationarity=here.stationarity,
+            change=jnp.where(done & ~jnp.isnan(change), 0, change),
             iteration=state.iteration + 1,
             damping=jnp.where(resting, least, jnp.maximum(damping, least)),
             growth=jnp.where(taken, 2, 2 * state.growth),
             scale=state.scale,
         )
 
+    def _verdict(
+        self,
+        here: "_Point",
+        there: "_Point",
+        ratio: Array,
+        predicted: Array,
+        noise: Array,
+        damping: Array,
+    ) -> tuple[Array, Array, Array]:
+        """Whether a step is taken, whether it began at rest, and whether it is the last.
 
-def _moved(
-    problem: Objective, weights: Array, free: Factors, state: NLSState
-) -> tuple[Factors, Array]:
+        Near the end the objective no longer shows progress. The gradient does, until it is rounding
+        and stops halving. It stops at saddles, too: so a start from afar has to rest with the least
+        damping as well, and a step that finds rest there and no less gradient is not taken.
+        """
+        eps = float(jnp.finfo(ratio.dtype).eps)
+        accepted = jnp.isfinite(there.value) & jnp.isfinite(there.stationarity) & (ratio > _FALLS)
+        stationarity = jnp.where(accepted, there.stationarity, here.stationarity)
+        halves = stationarity <= 0.5 * here.stationarity
+        stuck = (predicted <= noise / 8) & (stationarity <= _AT_REST * eps) & ~halves
+        resting = stuck | (here.stationarity <= _AT_REST / 8 * eps)
+        ends = resting & ((damping <= _least_damping(damping)) | self.near)
+        done = ends | (predicted <= eps * noise) | (damping > _MOST_DAMPING)
+        return accepted & (halves | ~ends), resting, done
+
+
+class _Point(NamedTuple):
+    """A model, balanced, and what of the objective is known there, in units of the data."""
+
+    weights: Array
+    free: Factors
+    value: Array
+    gradient: Factors
+    stationarity: Array
+
+    @classmethod
+    def at(cls, problem: Objective, weights: Array, free: Factors, scale: Scale) -> "_Point":
+        """By the readings that a gradient takes."""
+        value, gradient = problem.value_and_gradient(weights, free, scale)
+        stationarity = problem.stationarity(weights, free, gradient, scale)
+        return cls(weights, free, value, gradient, stationarity)
+
+
+def _moved(problem: Objective, here: _Point, damping: Array) -> tuple[Factors, Array]:
     """Factors after a damped step, and by how much the objective should fall."""
-    slopes = state.slopes
     moving = tuple(
         ~((a == 0) & (g > 0)) if problem.constraints[n].kind == "cone" else jnp.ones(a.shape, bool)
-        for n, a, g in zip(problem.free, free, slopes, strict=True)
+        for n, a, g in zip(problem.free, here.free, here.gradient, strict=True)
     )
     # As exact as the gradient is small: far from the end more would be wasted.
-    tolerance = jnp.minimum(_INEXACT, jnp.sqrt(state.stationarity))
-    system = _System.at(problem, weights, free, moving, state.damping)
-    d = system.solve(tuple(-g for g in slopes), tolerance)
-    predicted = system.predicted(slopes, d)
+    tolerance = jnp.minimum(_INEXACT, jnp.sqrt(here.stationarity))
+    system = _System.at(problem, here.weights, here.free, moving, damping)
+    d = system.solve(tuple(-g for g in here.gradient), tolerance)
+    predicted = system.predicted(here.gradient, d)
     if not problem.has_functions:  # steps of other losses are as many without
         d = system.bent(d)
     moved = tuple(
         problem.constraints[n].prox(x + v, jnp.ones_like(predicted))
-        for n, x, v in zip(problem.free, free, d, strict=True)
+        for n, x, v in zip(problem.free, here.free, d, strict=True)
     )
     return moved, predicted
 
 
-def _unsettled(problem: Objective, value: Array, slope: Array, scale: Scale) -> Array:
-    """The stationarity, times 1e-4/ρ where the relative residual ρ is less than 1e-4.
-
-    So all digits are asked of an exact fit.
-    """
+def _noise(problem: Objective, here: _Point, state: NLSState) -> Array:
+    """What a step may gain or lose by rounding alone."""
+    eps = float(jnp.finfo(here.value.dtype).eps)
+    noise = 64 * eps * jnp.maximum(jnp.abs(here.value), state.magnitude)
     if problem.has_functions:
-        return slope
+        return noise
+    # That of the residuals themselves, near an exact fit.
+    return noise + (4 * eps * problem.norm(state.scale)) ** 2
+
+
+def _decrease(problem: Objective, here: _Point, there: _Point, state: NLSState) -> Array:
+    """By how much the objective falls from here to there.
+
+    Where the difference is rounding, it is the mean of the slopes at both ends.
+    """
+
+    def rounding(point: _Point) -> Array:
+        size = jnp.maximum(jnp.abs(point.value), state.magnitude)
+        return problem.rounding(size, point.weights, point.free, state.scale)
+
+    fell = here.value - there.value
+    quadruples = zip(here.gradient, there.gradient, here.free, there.free, strict=True)
+    chords = [jnp.sum(((g + h).conj() * (a - b)).real) / 2 for g, h, a, b in quadruples]
+    seen = jnp.abs(fell) > _SEEN * jnp.maximum(rounding(here), rounding(there))
+    return jnp.where(seen, fell, sum(chords[1:], start=chords[0]))
+
+
+def _least_damping(damping: Array) -> float:
+    """Less would leave the gauge, where nothing is known, to rounding."""
+    return float(jnp.finfo(damping.dtype).eps) ** 0.75
+
+
+def _unsettled(problem: Objective, here: _Point, scale: Scale) -> Array:
+    """What has to fall below tol: the stationarity; NaN where the value is.
+
+    It is times 1e-4/ρ where the relative residual ρ is less than 1e-4, so that all digits are asked
+    of an exact fit; in float32 Grams do not tell so small a residual.
+    """
+    stationarity = jnp.where(jnp.isnan(here.value), jnp.nan, here.stationarity)
+    if problem.has_functions:
+        return stationarity
     norm = problem.norm(scale)
-    residual = square_root(2 * value) / jnp.where(norm > 0, norm, 1)
-    least = float(jnp.finfo(value.dtype).eps) ** 0.5
-    return slope * jnp.maximum(1, _SMALL / jnp.maximum(residual, least))
-
-
-def _along_chord(here: Factors, slopes: Factors, there: Factors, others: Factors) -> Array:
-    """By how much the objective falls from here to there: the mean of its slopes at both ends."""
-    triples = zip(slopes, others, here, there, strict=True)
-    parts = [jnp.sum(((g + h).conj() * (a - b)).real) for g, h, a, b in triples]
-    return sum(parts[1:], start=parts[0]) / 2
+    residual = square_root(2 * here.value) / jnp.where(norm > 0, norm, 1)
+    told = float(jnp.finfo(here.value.dtype).eps) ** 0.5
+    return stationarity * jnp.maximum(1, _SMALL / jnp.maximum(residual, told))
 
 
 def in_core(shape: tuple[int, ...], rank: int) -> GaussNewton:
@@ -266,7 +321,7 @@ class _System(NamedTuple):
     curved: Callable[[Factors], Factors]
     moving_part: Solve
     free: Factors
-    damping: Array
+    mu: Array
     inverse: InexactSolve
 
     @classmethod
@@ -307,13 +362,13 @@ class _System(NamedTuple):
         second = jax.jvp(first, (self.free,), (d,))[1]  # JᴴH and the model's second derivative
         # It only bends the step: a rough one will do.
         a = self.solve(tuple(-b for b in second), _INEXACT)
-        half = jnp.where(_norm(a) <= _BEND * _norm(d), 0.5, 0)
-        return tuple(v + half.astype(w.dtype) * w for v, w in zip(d, a, strict=True))
+        short = _norm(a) <= _BEND * _norm(d)
+        return tuple(v + jnp.where(short, w / 2, 0) for v, w in zip(d, a, strict=True))
 
-    def predicted(self, slopes: Factors, d: Factors) -> Array:
+    def predicted(self, gradient: Factors, d: Factors) -> Array:
         """By how much the quadratic model falls along d, its solution: ½ dᵀ(μd − g)."""
-        v, g = as_vector(d)[0], as_vector(slopes)[0]
-        return 0.5 * inner(v, self.damping * v - g)
+        v, g = as_vector(d)[0], as_vector(gradient)[0]
+        return 0.5 * inner(v, self.mu * v - g)
 
 
 def _inverse_by_columns(

@@ -8,6 +8,8 @@ pass by (20³, R = 16, near orthogonal factors, float32: of 48 starts all end we
 best is rarely at a saddle: for an exact tensor one or two steps are left of twenty.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -22,18 +24,28 @@ FEW, MANY = 1, 20  # sweeps
 _OFF = 1e-3  # of a column's root mean square: how far from their bound entries begin
 
 
-def warm_up(objective: Objective, *, drawn: bool) -> int:
+def sweeps_for(objective: Objective, *, drawn: bool) -> int:
     """How many sweeps of ALS suit a start: one drawn at random, or a model that may be near."""
     if objective.has_functions:
         return MANY if drawn and objective.near_least_squares else 0
     return FEW if objective.by_columns else MANY
 
 
-def warmed_up(objective: Objective, start: Start, sweeps: int, starts: int) -> CPTensor:
-    """The best of several starts after sweeps of ALS, of an objective near least squares."""
+def after_sweeps(objective: Objective, start: Start, sweeps: int, starts: int) -> CPTensor:
+    """The best of several starts after sweeps of ALS, of an objective near least squares.
+
+    A model that was given, where the loss is another, is kept if its objective is no larger.
+    """
     squares = objective.least_squares()
     cp = _best(squares, start, sweeps, starts) if starts > 1 else _swept(squares, start, sweeps).cp
-    return _off_bounds(objective, cp) if objective.has_functions else cp
+    if not objective.has_functions:
+        return cp
+    cp = _off_bounds(objective, cp)
+    if start.drawn:
+        return cp
+    value = lambda cp: objective.value(*objective.balanced(cp))  # noqa: E731
+    kept = value(start.cp) <= value(cp)
+    return jax.tree.map(partial(jnp.where, kept), start.cp, cp)
 
 
 def _best(objective: Objective, start: Start, sweeps: int, starts: int) -> CPTensor:
@@ -71,4 +83,5 @@ def _off_bounds(objective: Objective, cp: CPTensor) -> CPTensor:
         a + _OFF / a.shape[0] ** 0.5 if c.kind == "cone" else a
         for a, c in zip(cp.factors, objective.constraints, strict=True)
     )
-    return CPTensor(cp.weights + _OFF * jnp.mean(cp.weights), factors)
+    weights = cp.weights + _OFF * jnp.mean(cp.weights)
+    return objective.normal_form(weights, objective.movable(factors), objective.movable(factors))

@@ -167,7 +167,7 @@ def _scanned(
     """Fits, core consistencies, stability and statuses of one rank."""
 
     def fitted(key: Array) -> tuple[CPTensor, Array, Array, Array]:
-        result = solver.fit("cp.rank_scan", tensor, rank, key, "random")
+        result = solver._fit("cp.rank_scan", tensor, rank, key, "random")
         core = core_consistency(result.cp, tensor)
         return result.cp, result.fit, core, result.status
 
