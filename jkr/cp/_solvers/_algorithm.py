@@ -45,9 +45,9 @@ class Algorithm(ABC):
 
     - `cp`: the model so far, a CPTensor in the units of the data;
     - `iteration`: steps done, an integer scalar;
-    - `change`: what ends the fit when it is below tol, a real scalar: |Δ| of what is watched in the
-      last step (inf before the first), unless the algorithm says otherwise; NaN, which ends it too,
-      where something was not finite;
+    - `change`: what ends the fit when it is below tol, a real scalar: by how much what is watched
+      changed in the last step (inf before the first), unless the algorithm says otherwise; NaN,
+      which ends it too, where something was not finite;
     - `fit` or `objective`: what is watched.
 
     Attributes:
