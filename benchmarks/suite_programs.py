@@ -76,7 +76,7 @@ def _programs(abstract: Callable[..., Any]) -> Iterator[Row]:
             yield _counted(f"{name}: compress", x, lambda x, f=compress: f(x).core, x)
     x = abstract(256, 20, 20, 20)
     model = cp.CPTensor(abstract(4), (abstract(20, 4),) * 3)
-    step, x_one, state = _sweep(abstract(20, 20, 20), model)
+    step, _, state = _sweep(abstract(20, 20, 20), model)
     states = jax.tree.map(lambda a: abstract(256, *a.shape, dtype=a.dtype), state)
     yield _counted("256 fits of 20×20×20, R=4: a sweep", x, jax.vmap(step), x, states)
 

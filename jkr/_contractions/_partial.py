@@ -141,13 +141,12 @@ def finish_left(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array:
 
 def finish_right(y: Array, factors: Sequence[Array], s: int, mode: int) -> Array:
     """Second stage: (R, I_{s+1}, …, I_N) to (I_mode, R)."""
-    whole = y
     for m in reversed(range(s, len(factors))):
         if m != mode:
             columns = factors[m].T.astype(y.dtype)
             contracted, components = ((m - s + 1,), (1,)), ((0,), (0,))
-            y = lax.dot_general(y, columns, (contracted, components), precision="highest")
-            y, whole = _in_order(y, whole), y
+            summed = lax.dot_general(y, columns, (contracted, components), precision="highest")
+            y = _in_order(summed, y)
     # Where nothing was left to contract, XLA would fold the transpose into the large product.
     return lax.optimization_barrier(y).T
 

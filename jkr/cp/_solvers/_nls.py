@@ -159,7 +159,7 @@ class GaussNewton(Algorithm):
             magnitude=problem.magnitude(weights, free) if problem.has_functions else 0 * one,
             gradient=here.gradient,
             stationarity=here.stationarity,
-            change=_unsettled(problem, here, scale),
+            change=_stopping_measure(problem, here, scale),
             iteration=jnp.zeros((), int),
             damping=_DAMPING * one,
             growth=2 * one,
@@ -182,7 +182,7 @@ class GaussNewton(Algorithm):
         shrink = jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3)
         damping = state.damping * jnp.where(taken, shrink, state.growth)
         least = _least_damping(damping)
-        change = _unsettled(problem, here, state.scale)
+        change = _stopping_measure(problem, here, state.scale)
         return NLSState(
             cp=cp,
             objective=objective.from_units(here.value, state.scale),
@@ -292,7 +292,7 @@ def _least_damping(damping: Array) -> float:
     return float(jnp.finfo(damping.dtype).eps) ** 0.75
 
 
-def _unsettled(problem: Objective, here: _Point, scale: Scale) -> Array:
+def _stopping_measure(problem: Objective, here: _Point, scale: Scale) -> Array:
     """What has to fall below tol: the stationarity; NaN where the value is.
 
     It is times 1e-4/ρ where the relative residual ρ is less than 1e-4, so that all digits are asked
